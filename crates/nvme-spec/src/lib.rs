@@ -1,0 +1,27 @@
+//! NVMe bytes and their meaning.
+//!
+//! Everything here follows the NVM Express Base Specification 2.1, the NVM Command Set Specification 1.1
+//! and the NVMe over PCIe Transport Specification 1.1; a clause is cited where a type is defined. "Base",
+//! "NVM" and "PCIe" in those citations name the three documents.
+//!
+//! The crate does no I/O, allocates nothing on a command's path and knows both directions: a driver encodes
+//! what a controller decodes. Bytes and meaning are separate types: [`sqe::Sqe`] is 64 bytes that may say
+//! anything, a decoded command can only be valid. What comes from the other side passes
+//! through a length check or a `TryFrom`, and never panics.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation))]
+
+mod bits;
+pub mod cqe;
+pub mod ids;
+pub mod lba;
+pub mod prp;
+pub mod sgl;
+pub mod sqe;
+pub mod status;
+
+pub use cqe::Cqe;
+pub use ids::{CommandId, ControllerId, Nsid, QueueId};
+pub use lba::{BlockCount, Lba, LbaRange};
+pub use sqe::Sqe;
+pub use status::{Status, StatusCode};
