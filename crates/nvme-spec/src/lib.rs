@@ -16,6 +16,7 @@ pub mod cqe;
 pub mod ids;
 pub mod lba;
 pub mod prp;
+pub mod registers;
 pub mod sgl;
 pub mod sqe;
 pub mod status;
