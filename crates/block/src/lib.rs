@@ -1,0 +1,25 @@
+//! Everything is a block device: the one seam that drives, remote namespaces and mirrors implement.
+//!
+//! - [`BlockDevice`] is what is shared between threads: shape, identity, abilities, and the maker of queues.
+//! - [`BlockQueue`] belongs to one thread. It takes [`Request`]s in batches and gives each back exactly once, by value,
+//!   in a [`Completion`]; it reports [`Event`]s; and it says when a reactor may sleep.
+//! - Time comes in as a [`Timestamp`]; nothing here reads a clock but [`MonotonicClock`], for reactors.
+
+pub mod claim;
+pub mod device;
+pub mod error;
+pub mod event;
+pub mod geometry;
+pub mod queue;
+pub mod request;
+pub mod time;
+
+pub use claim::{Access, Claim, ClaimError, ClaimTable};
+pub use device::{Abilities, BlockDevice, Extent, ExtentKind, Identity};
+pub use error::{ExtentsError, InvalidRequest, IoError, OpenQueueError, Outcome};
+pub use event::{Event, Incarnation};
+pub use geometry::{BlockSize, Geometry, Limits, WriteCache};
+pub use nvme_spec::{Lba, Status};
+pub use queue::{BlockQueue, Completion, QueueOptions, Wait, WakeMode};
+pub use request::{BlockRange, Op, Request};
+pub use time::{MonotonicClock, Timestamp};

@@ -1,0 +1,217 @@
+//! One piece of work for a device.
+
+use dma::ScatterList;
+use nvme_spec::Lba;
+
+use crate::error::InvalidRequest;
+use crate::geometry::Geometry;
+use crate::time::Timestamp;
+
+/// Blocks in a row, with a 64-bit count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BlockRange {
+    /// The first block.
+    pub start: Lba,
+    /// How many.
+    pub blocks: u64,
+}
+
+impl BlockRange {
+    /// `blocks` blocks from `start`.
+    #[inline]
+    #[must_use]
+    pub const fn new(start: Lba, blocks: u64) -> Self {
+        Self { start, blocks }
+    }
+
+    /// The block after the last; `None` beyond 64 bits.
+    #[inline]
+    #[must_use]
+    pub const fn end(&self) -> Option<Lba> {
+        self.start.checked_add(self.blocks)
+    }
+
+    /// Whether all blocks are below `blocks`.
+    #[inline]
+    #[must_use]
+    pub fn fits(&self, blocks: u64) -> bool {
+        self.end().is_some_and(|end| end.0 <= blocks)
+    }
+
+    /// Whether the ranges have a block in common.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let ends = |range: &Self| u128::from(range.start.0) + u128::from(range.blocks);
+        u128::from(self.start.0).max(u128::from(other.start.0)) < ends(self).min(ends(other))
+    }
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Fill the memory from the device.
+    Read,
+    /// Write the memory to the device; with `fua` it is durable when it completes.
+    Write {
+        /// Force unit access.
+        fua: bool,
+    },
+    /// Make durable every write that completed, on any queue, before this was submitted. No range, no memory.
+    Flush,
+    /// Make the blocks read as zeroes; with `fua` durably.
+    WriteZeroes {
+        /// Force unit access.
+        fua: bool,
+        /// The device may give the space back.
+        may_unmap: bool,
+    },
+    /// The content is no longer needed: a hint. What the blocks read as afterwards is the device's choice.
+    Discard,
+    /// Fail with a miscompare if the blocks differ from the memory.
+    Compare,
+    /// Let the device check that it can read the blocks. No memory.
+    Verify,
+}
+
+impl Op {
+    /// Whether it changes what is on the device.
+    #[inline]
+    #[must_use]
+    pub const fn changes_data(self) -> bool {
+        matches!(self, Self::Write { .. } | Self::WriteZeroes { .. } | Self::Discard)
+    }
+
+    /// Whether the request has a range of blocks.
+    #[inline]
+    #[must_use]
+    pub const fn has_range(self) -> bool {
+        !matches!(self, Self::Flush)
+    }
+
+    /// Whether the request has memory as long as its range.
+    #[inline]
+    #[must_use]
+    pub const fn has_data(self) -> bool {
+        matches!(self, Self::Read | Self::Write { .. } | Self::Compare)
+    }
+}
+
+/// One piece of work, which owns its memory until it completes.
+#[derive(Debug)]
+pub struct Request {
+    /// What to do.
+    pub op: Op,
+    /// Which blocks; empty where [`Op::has_range`] says so.
+    pub range: BlockRange,
+    /// The memory; empty where [`Op::has_data`] says so.
+    pub data: ScatterList,
+    /// When the submitter stops waiting: from then on the device sees to it that the request ends.
+    pub deadline: Timestamp,
+    /// The submitter's own mark, given back with the completion and not looked at.
+    pub tag: u64,
+}
+
+impl Request {
+    /// A request without a deadline of its own (devices have one for every command).
+    #[must_use]
+    pub fn new(op: Op, range: BlockRange, data: ScatterList) -> Self {
+        Self { op, range, data, deadline: Timestamp::NEVER, tag: 0 }
+    }
+
+    /// A flush.
+    #[must_use]
+    pub fn flush() -> Self {
+        Self::new(Op::Flush, BlockRange::default(), ScatterList::default())
+    }
+
+    /// The same with a mark.
+    #[must_use]
+    pub fn with_tag(mut self, tag: u64) -> Self {
+        self.tag = tag;
+        self
+    }
+
+    /// The same with a deadline.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Timestamp) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Checks range and data length against a geometry: what every device checks before it does anything.
+    #[inline]
+    pub fn check(&self, geometry: &Geometry) -> Result<(), InvalidRequest> {
+        if !self.op.has_range() {
+            return Ok(());
+        }
+        if self.range.blocks == 0 || !self.range.fits(geometry.blocks) {
+            return Err(InvalidRequest::Range);
+        }
+        let wanted =
+            if self.op.has_data() { geometry.block_size.bytes_of(self.range.blocks) } else { Some(0) };
+        if wanted == Some(self.data.bytes()) { Ok(()) } else { Err(InvalidRequest::DataLength) }
+    }
+
+    /// Checks the number of blocks against the limits of a geometry.
+    #[inline]
+    pub fn check_size(&self, geometry: &Geometry) -> Result<(), InvalidRequest> {
+        let blocks_max = match self.op {
+            Op::WriteZeroes { .. } => geometry.limits.zeroes_blocks_max,
+            Op::Discard => geometry.limits.discard_blocks_max,
+            _ => u64::from(geometry.limits.transfer_blocks_max),
+        };
+        if self.range.blocks > blocks_max { Err(InvalidRequest::TooLarge) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::{BlockSize, Limits, WriteCache};
+
+    fn geometry(blocks: u64) -> Geometry {
+        Geometry {
+            block_size: BlockSize::B512,
+            blocks,
+            limits: Limits { transfer_blocks_max: 8, discard_blocks_max: 16, ..Limits::NONE },
+            atomic_blocks: 1,
+            write_cache: WriteCache::Through,
+        }
+    }
+
+    fn discard(start: u64, blocks: u64) -> Request {
+        Request::new(Op::Discard, BlockRange::new(Lba(start), blocks), ScatterList::default())
+    }
+
+    #[test]
+    fn a_range_must_be_inside_and_not_empty() {
+        let largest = geometry(u64::MAX);
+        assert_eq!(discard(u64::MAX - 1, 1).check(&largest), Ok(()));
+        for (start, blocks) in [(0, 0), (u64::MAX, 1), (u64::MAX - 1, 2), (2, u64::MAX), (u64::MAX, u64::MAX)]
+        {
+            assert_eq!(discard(start, blocks).check(&largest), Err(InvalidRequest::Range));
+        }
+    }
+
+    #[test]
+    fn the_data_must_be_as_long_as_the_range() {
+        let read = Request::new(Op::Read, BlockRange::new(Lba(0), 1), ScatterList::default());
+        assert_eq!(read.check(&geometry(8)), Err(InvalidRequest::DataLength));
+        assert_eq!(Request::flush().check(&geometry(8)), Ok(()));
+    }
+
+    #[test]
+    fn each_kind_has_its_own_limit() {
+        assert_eq!(discard(0, 16).check_size(&geometry(100)), Ok(()));
+        assert_eq!(discard(0, 17).check_size(&geometry(100)), Err(InvalidRequest::TooLarge));
+        let verify = Request::new(Op::Verify, BlockRange::new(Lba(0), 9), ScatterList::default());
+        assert_eq!(verify.check_size(&geometry(100)), Err(InvalidRequest::TooLarge));
+    }
+
+    #[test]
+    fn overlap_counts_blocks_in_common() {
+        let range = |start, blocks| BlockRange::new(Lba(start), blocks);
+        assert!(range(0, 2).overlaps(&range(1, 1)) && range(5, u64::MAX).overlaps(&range(u64::MAX, 1)));
+        assert!(!range(0, 2).overlaps(&range(2, 1)) && !range(1, 0).overlaps(&range(0, 4)));
+    }
+}
