@@ -6,21 +6,25 @@
 //!
 //! The crate does no I/O, allocates nothing on a command's path and knows both directions: a driver encodes
 //! what a controller decodes. Bytes and meaning are separate types: [`sqe::Sqe`] is 64 bytes that may say
-//! anything, a decoded command can only be valid. What comes from the other side passes
+//! anything, [`command::NvmCommand`] can only be a valid command. What comes from the other side passes
 //! through a length check or a `TryFrom`, and never panics.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation))]
 
 mod bits;
+mod bytes;
+pub mod command;
 pub mod cqe;
 pub mod ids;
 pub mod lba;
 pub mod prp;
 pub mod registers;
+pub mod reservation;
 pub mod sgl;
 pub mod sqe;
 pub mod status;
 
+pub use bytes::TooShort;
 pub use cqe::Cqe;
 pub use ids::{CommandId, ControllerId, Nsid, QueueId};
 pub use lba::{BlockCount, Lba, LbaRange};

@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     // Base Figure 41: EN 0, CSS 6:4, MPS 10:7, AMS 13:11, SHN 15:14, IOSQES 19:16, IOCQES 23:20, CRIME 24.
-    const CC: u32 = 0b1_0100_0110_01_001_0010_110_000_1;
+    const CC: u32 = 0b1_0100_0110_0100_1001_0110_0001;
 
     #[test]
     fn decodes_the_figure() {
@@ -218,7 +218,7 @@ mod tests {
             .with_crime(true);
         assert_eq!(cc.raw(), CC);
         let off = cc.with_en(false).with_shn(ShutdownNotification::Abrupt);
-        assert_eq!(off.raw(), 0b1_0100_0110_10_001_0010_110_000_0);
+        assert_eq!(off.raw(), 0b1_0100_0110_1000_1001_0110_0000);
     }
 
     #[test]

@@ -1,0 +1,130 @@
+//! Dataset Management (NVM 3.3.3, Figures 43 to 46).
+
+use super::opcode::NvmOpcode;
+use crate::bits::low8;
+use crate::bytes::{put, u32_at, u64_at};
+use crate::ids::{CommandId, Nsid};
+use crate::lba::Lba;
+use crate::sqe::Sqe;
+
+/// The size of one range in the command's data, in bytes.
+pub const DSM_RANGE_BYTES: usize = 16;
+
+bitflags::bitflags! {
+    /// Attributes, command dword 11.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct DsmAttributes: u8 {
+        /// Integral Dataset for Read (IDR).
+        const INTEGRAL_READ = 1 << 0;
+        /// Integral Dataset for Write (IDW).
+        const INTEGRAL_WRITE = 1 << 1;
+        /// Deallocate (AD).
+        const DEALLOCATE = 1 << 2;
+    }
+}
+
+/// How many ranges a Dataset Management command has: 1..=256, 0-based on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RangeCount(u8);
+
+impl RangeCount {
+    /// The most ranges that one command can have.
+    pub const MAX: Self = Self(u8::MAX);
+
+    /// `ranges` ranges, or `None` outside 1..=256.
+    #[must_use]
+    pub const fn new(ranges: u16) -> Option<Self> {
+        match ranges {
+            1..=256 => Some(Self(low8(ranges as u32 - 1))),
+            _ => None,
+        }
+    }
+
+    /// From the wire's 0-based value.
+    #[must_use]
+    pub const fn from_zero_based(nr: u8) -> Self {
+        Self(nr)
+    }
+
+    /// The number of ranges, 1..=256.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0 as u16 + 1
+    }
+
+    /// The size of the command's data in bytes, 16..=4096.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        self.get() as usize * DSM_RANGE_BYTES
+    }
+}
+
+/// Dataset Management: says how ranges of blocks are used, or that they are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DatasetManagement {
+    /// The namespace.
+    pub nsid: Nsid,
+    /// How many ranges the data has.
+    pub ranges: RangeCount,
+    /// What is said of them.
+    pub attributes: DsmAttributes,
+}
+
+impl DatasetManagement {
+    /// Deallocate (trim) so many ranges.
+    #[must_use]
+    pub const fn deallocate(nsid: Nsid, ranges: RangeCount) -> Self {
+        Self { nsid, ranges, attributes: DsmAttributes::DEALLOCATE }
+    }
+
+    /// The entry of this command; the data pointer is left empty.
+    #[must_use]
+    pub const fn sqe(&self, cid: CommandId) -> Sqe {
+        Sqe::new(NvmOpcode::DatasetManagement.raw(), cid, self.nsid)
+            .with_cdw10(self.ranges.0 as u32)
+            .with_cdw11(self.attributes.bits() as u32)
+    }
+
+    pub(super) const fn from_sqe(sqe: &Sqe) -> Self {
+        Self {
+            nsid: sqe.nsid(),
+            ranges: RangeCount::from_zero_based(low8(sqe.cdw10())),
+            attributes: DsmAttributes::from_bits_truncate(low8(sqe.cdw11())),
+        }
+    }
+}
+
+/// One range of the command's data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DsmRange {
+    /// Context Attributes: hints.
+    pub context_attributes: u32,
+    /// Length in logical blocks, not 0-based; 0 is an empty range.
+    pub blocks: u32,
+    /// The first logical block (SLBA).
+    pub slba: Lba,
+}
+
+impl DsmRange {
+    /// Reads a range as it lies in memory.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; DSM_RANGE_BYTES]) -> Self {
+        Self { context_attributes: u32_at(bytes, 0), blocks: u32_at(bytes, 4), slba: Lba(u64_at(bytes, 8)) }
+    }
+
+    /// The range as it lies in memory.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; DSM_RANGE_BYTES] {
+        let mut bytes = [0; DSM_RANGE_BYTES];
+        put(&mut bytes, 0, self.context_attributes.to_le_bytes());
+        put(&mut bytes, 4, self.blocks.to_le_bytes());
+        put(&mut bytes, 8, self.slba.0.to_le_bytes());
+        bytes
+    }
+
+    /// The address after the last block, or `None` when that is beyond 2^64 - 1.
+    #[must_use]
+    pub const fn end(self) -> Option<Lba> {
+        self.slba.checked_add(self.blocks as u64)
+    }
+}
