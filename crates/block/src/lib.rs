@@ -13,6 +13,7 @@ pub mod geometry;
 pub mod queue;
 pub mod request;
 pub mod time;
+pub mod uri;
 
 pub use claim::{Access, Claim, ClaimError, ClaimTable};
 pub use device::{Abilities, BlockDevice, Extent, ExtentKind, Identity};
@@ -23,3 +24,4 @@ pub use nvme_spec::{Lba, Status};
 pub use queue::{BlockQueue, Completion, QueueOptions, Wait, WakeMode};
 pub use request::{BlockRange, Op, Request};
 pub use time::{MonotonicClock, Timestamp};
+pub use uri::{DeviceUri, Scheme, Target, parse_size};
