@@ -5,10 +5,10 @@ use dma::{AttachError, NumaNode, Region};
 use uuid::Uuid;
 
 use crate::claim::ClaimTable;
-use crate::error::{ExtentsError, OpenQueueError};
+use crate::error::{ExtentsError, IoError, OpenQueueError};
 use crate::geometry::Geometry;
 use crate::queue::{BlockQueue, QueueOptions};
-use crate::request::BlockRange;
+use crate::request::{BlockRange, Op};
 
 bitflags! {
     /// What a device can do beyond reading and flushing.
@@ -32,6 +32,29 @@ bitflags! {
         const EXTENTS = 1 << 7;
         /// No other process can have it open while we have.
         const EXCLUSIVE = 1 << 8;
+    }
+}
+
+impl Abilities {
+    /// Whether an operation is among them: what every device checks before it does anything.
+    #[inline]
+    pub fn check(self, op: Op) -> Result<(), IoError> {
+        let needed = match op {
+            Op::Read | Op::Flush => return Ok(()),
+            Op::Write { .. } => Self::WRITE,
+            Op::WriteZeroes { .. } => Self::WRITE_ZEROES,
+            Op::Discard => Self::DISCARD,
+            Op::Compare => Self::COMPARE,
+            Op::Verify => Self::VERIFY,
+            Op::Reservation(_) => Self::RESERVATIONS,
+        };
+        if self.contains(needed) {
+            Ok(())
+        } else if op.changes_data() && !self.contains(Self::WRITE) {
+            Err(IoError::ReadOnly)
+        } else {
+            Err(IoError::NotSupported)
+        }
     }
 }
 

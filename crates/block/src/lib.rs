@@ -5,13 +5,19 @@
 //!   in a [`Completion`]; it reports [`Event`]s; and it says when a reactor may sleep.
 //! - Time comes in as a [`Timestamp`]; nothing here reads a clock but [`MonotonicClock`], for reactors.
 
+mod attached;
 pub mod claim;
 pub mod device;
 pub mod error;
 pub mod event;
 pub mod geometry;
+mod immediate;
+pub mod mem;
+pub mod null;
+pub mod opener;
 pub mod queue;
 pub mod request;
+pub mod sleep;
 pub mod time;
 pub mod uri;
 
@@ -20,8 +26,12 @@ pub use device::{Abilities, BlockDevice, Extent, ExtentKind, Identity};
 pub use error::{ExtentsError, InvalidRequest, IoError, OpenQueueError, Outcome};
 pub use event::{Event, Incarnation};
 pub use geometry::{BlockSize, Geometry, Limits, WriteCache};
+pub use mem::MemDevice;
+pub use null::NullDevice;
 pub use nvme_spec::{Lba, Status};
+pub use opener::{OpenError, OpenOptions, Opener, Openers};
 pub use queue::{BlockQueue, Completion, QueueOptions, Wait, WakeMode};
-pub use request::{BlockRange, Op, Request};
+pub use request::{BlockRange, Op, Request, ReservationOp};
+pub use sleep::{SleepError, Sleeper, Waker};
 pub use time::{MonotonicClock, Timestamp};
 pub use uri::{DeviceUri, Scheme, Target, parse_size};

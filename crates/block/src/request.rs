@@ -2,6 +2,8 @@
 
 use dma::ScatterList;
 use nvme_spec::Lba;
+use nvme_spec::command::{AcquireAction, PersistChange, RegisterAction, ReleaseAction};
+use nvme_spec::reservation::ReservationType;
 
 use crate::error::InvalidRequest;
 use crate::geometry::Geometry;
@@ -71,6 +73,41 @@ pub enum Op {
     Compare,
     /// Let the device check that it can read the blocks. No memory.
     Verify,
+    /// A reservation command. No range; the memory is the data structure that it carries or returns.
+    Reservation(ReservationOp),
+}
+
+/// A reservation command (NVMe Base 8.1.22). Its memory is as `nvme_spec::reservation` lays it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReservationOp {
+    /// Registers, replaces or removes this host's key; carries a `RegisterData`.
+    Register {
+        /// What to do.
+        action: RegisterAction,
+        /// Replace without a check of the current key.
+        ignore_existing_key: bool,
+        /// What is to become of the reservation at a power loss.
+        persist: PersistChange,
+    },
+    /// Takes the reservation, from somebody else if need be; carries an `AcquireData`.
+    Acquire {
+        /// What to do.
+        action: AcquireAction,
+        /// The reservation to hold.
+        rtype: ReservationType,
+    },
+    /// Gives the reservation up, or clears it and all registrations; carries the current key.
+    Release {
+        /// What to do.
+        action: ReleaseAction,
+        /// The reservation that is held; none for a clear.
+        rtype: Option<ReservationType>,
+    },
+    /// Returns a `ReservationStatus` as long as the memory, which is a multiple of 4 bytes.
+    Report {
+        /// With host identifiers of 128 bits.
+        extended: bool,
+    },
 }
 
 impl Op {
@@ -85,7 +122,7 @@ impl Op {
     #[inline]
     #[must_use]
     pub const fn has_range(self) -> bool {
-        !matches!(self, Self::Flush)
+        !matches!(self, Self::Flush | Self::Reservation(_))
     }
 
     /// Whether the request has memory as long as its range.
