@@ -22,10 +22,6 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array_at(bytes, at))
 }
 
-pub(crate) fn u128_at(bytes: &[u8], at: usize) -> u128 {
-    u128::from_le_bytes(array_at(bytes, at))
-}
-
 /// Writes a field at an offset.
 pub(crate) fn put<const N: usize>(bytes: &mut [u8], at: usize, field: [u8; N]) {
     bytes[at..at + N].copy_from_slice(&field);
@@ -60,7 +56,6 @@ mod tests {
         let mut bytes: [u8; 24] = std::array::from_fn(|index| index as u8);
         assert_eq!((u16_at(&bytes, 1), u32_at(&bytes, 2)), (0x0201, 0x0504_0302));
         assert_eq!(u64_at(&bytes, 4), 0x0B0A_0908_0706_0504);
-        assert_eq!(u128_at(&bytes, 8), 0x1716_1514_1312_1110_0F0E_0D0C_0B0A_0908);
         put(&mut bytes, 22, [0xAA, 0xBB]);
         assert_eq!(bytes[21..], [21, 0xAA, 0xBB]);
     }

@@ -11,18 +11,25 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation))]
 
+pub mod async_event;
 mod bits;
 mod bytes;
 pub mod command;
 pub mod cqe;
+pub mod features;
+pub mod identify;
 pub mod ids;
 pub mod lba;
+pub mod log;
+pub mod protection;
 pub mod prp;
 pub mod registers;
 pub mod reservation;
 pub mod sgl;
 pub mod sqe;
 pub mod status;
+mod structure;
+pub mod text;
 
 pub use bytes::TooShort;
 pub use cqe::Cqe;

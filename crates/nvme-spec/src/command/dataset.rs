@@ -2,13 +2,10 @@
 
 use super::opcode::NvmOpcode;
 use crate::bits::low8;
-use crate::bytes::{put, u32_at, u64_at};
 use crate::ids::{CommandId, Nsid};
 use crate::lba::Lba;
 use crate::sqe::Sqe;
-
-/// The size of one range in the command's data, in bytes.
-pub const DSM_RANGE_BYTES: usize = 16;
+use crate::structure::data_structure;
 
 bitflags::bitflags! {
     /// Attributes, command dword 11.
@@ -55,7 +52,7 @@ impl RangeCount {
     /// The size of the command's data in bytes, 16..=4096.
     #[must_use]
     pub const fn bytes(self) -> usize {
-        self.get() as usize * DSM_RANGE_BYTES
+        self.get() as usize * DsmRange::BYTES
     }
 }
 
@@ -94,37 +91,23 @@ impl DatasetManagement {
     }
 }
 
-/// One range of the command's data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct DsmRange {
-    /// Context Attributes: hints.
-    pub context_attributes: u32,
-    /// Length in logical blocks, not 0-based; 0 is an empty range.
-    pub blocks: u32,
-    /// The first logical block (SLBA).
-    pub slba: Lba,
+data_structure! {
+    /// One range of the command's data.
+    #[derive(Copy)]
+    DsmRange, "Dataset Management Range", 16 {
+        /// Context Attributes: hints.
+        0 context_attributes: u32,
+        /// Length in logical blocks, not 0-based; 0 is an empty range.
+        4 blocks: u32,
+        /// The first logical block (SLBA).
+        8 slba: Lba,
+    }
 }
 
 impl DsmRange {
-    /// Reads a range as it lies in memory.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8; DSM_RANGE_BYTES]) -> Self {
-        Self { context_attributes: u32_at(bytes, 0), blocks: u32_at(bytes, 4), slba: Lba(u64_at(bytes, 8)) }
-    }
-
-    /// The range as it lies in memory.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; DSM_RANGE_BYTES] {
-        let mut bytes = [0; DSM_RANGE_BYTES];
-        put(&mut bytes, 0, self.context_attributes.to_le_bytes());
-        put(&mut bytes, 4, self.blocks.to_le_bytes());
-        put(&mut bytes, 8, self.slba.0.to_le_bytes());
-        bytes
-    }
-
     /// The address after the last block, or `None` when that is beyond 2^64 - 1.
     #[must_use]
-    pub const fn end(self) -> Option<Lba> {
+    pub const fn end(&self) -> Option<Lba> {
         self.slba.checked_add(self.blocks as u64)
     }
 }

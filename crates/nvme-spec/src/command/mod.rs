@@ -20,7 +20,7 @@ use crate::status::{Status, StatusCode};
 
 pub use admin::AdminCommand;
 pub use block_io::{BlockIo, IoControl, ProtectionTags};
-pub use dataset::{DSM_RANGE_BYTES, DatasetManagement, DsmAttributes, DsmRange, RangeCount};
+pub use dataset::{DatasetManagement, DsmAttributes, DsmRange, RangeCount};
 pub use feature::{FeatureId, GetFeatures, Select, SetFeatures};
 pub use identify::{Cns, CommandSetId, Identify};
 pub use log_page::{DwordCount, GetLogPage, LogPageId};
@@ -64,7 +64,7 @@ macro_rules! named_codes {
         }
     };
 }
-use named_codes;
+pub(crate) use named_codes;
 
 #[cfg(test)]
 mod tests;

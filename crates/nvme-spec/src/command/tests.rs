@@ -88,7 +88,7 @@ fn dataset_range() {
     let bytes = [1, 2, 3, 4, 0x10, 0, 0, 0x80, 8, 7, 6, 5, 4, 3, 2, 1];
     let range =
         DsmRange { context_attributes: 0x0403_0201, blocks: 0x8000_0010, slba: Lba(0x0102_0304_0506_0708) };
-    assert_eq!((DsmRange::from_bytes(&bytes), range.to_bytes()), (range, bytes));
+    assert_eq!((DsmRange::from_bytes(&bytes), range.to_bytes()), (Ok(range), bytes));
     assert_eq!(DsmRange { slba: Lba(u64::MAX), blocks: 1, context_attributes: 0 }.end(), None);
     assert_eq!(DsmRange { slba: Lba(u64::MAX), blocks: 0, context_attributes: 0 }.end(), Some(Lba(u64::MAX)));
 }

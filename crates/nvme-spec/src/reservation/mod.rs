@@ -1,5 +1,11 @@
 //! Reservations (Base 8.1.24 and 7.2 to 7.5): who may write to a shared namespace.
 
+mod data;
+mod status;
+
+pub use data::{AcquireData, RegisterData, ReleaseData, ReservationKey};
+pub use status::{HostId, Registrant, ReservationStatus, ReservationStatusError, StatusReport};
+
 /// Reservation Type (RTYPE), Base Figure 402.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -38,3 +44,6 @@ impl TryFrom<u8> for ReservationType {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
