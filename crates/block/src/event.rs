@@ -1,5 +1,7 @@
 //! What a device tells its users besides completions.
 
+use nvme_spec::log::CriticalWarning;
+
 use crate::geometry::Geometry;
 
 /// How often a device has begun anew. It grows when the device was reset, lost power or lost its association: whatever
@@ -19,6 +21,8 @@ pub enum Event {
     Resized(Geometry),
     /// The device failed to read or write its media; the number of such errors so far.
     MediaErrors(u64),
+    /// The device warns of its own health, or has stopped to (no bit set).
+    HealthWarning(CriticalWarning),
     /// The device is gone for good: every request fails from now on.
     Removed,
 }

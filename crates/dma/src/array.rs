@@ -8,7 +8,6 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::memory::AccessError;
-use crate::pool::DmaBuf;
 use crate::region::RegionId;
 use crate::segment::Segment;
 
@@ -25,6 +24,8 @@ pub struct DmaArray<const WORDS: usize> {
 
 // SAFETY: `first` points into the chunk that `segment` keeps taken; all accesses go through atomics.
 unsafe impl<const WORDS: usize> Send for DmaArray<WORDS> {}
+// SAFETY: as for Send.
+unsafe impl<const WORDS: usize> Sync for DmaArray<WORDS> {}
 
 impl<const WORDS: usize> DmaArray<WORDS> {
     /// Bytes of an entry.
@@ -35,11 +36,10 @@ impl<const WORDS: usize> DmaArray<WORDS> {
         bytes
     };
 
-    /// As many whole entries as the buffer holds, all zeroed.
-    pub fn new(mut buffer: DmaBuf) -> Result<Self, AccessError> {
-        let bytes = buffer.bytes();
-        buffer.fill(0, bytes, 0)?;
-        let segment = buffer.into_segment();
+    /// As many whole entries as the segment holds, all zeroed. The segment is meant for nothing else from now on.
+    pub fn new(segment: Segment) -> Result<Self, AccessError> {
+        let bytes = segment.bytes();
+        segment.device_fill(0, bytes, 0)?;
         let first = segment.device_address()?.cast::<[AtomicU32; WORDS]>();
         if !first.is_aligned() {
             return Err(AccessError::Misaligned { offset: segment.region_offset() });
@@ -126,7 +126,7 @@ mod tests {
         let pool = Pool::new(PoolOptions { chunk_bytes: 100, chunks: 2, memory }).unwrap();
         let mut buffer = pool.take().unwrap();
         buffer.fill(0, 100, 0xff).unwrap();
-        (DmaArray::new(buffer).unwrap(), pool)
+        (DmaArray::new(buffer.into_segment()).unwrap(), pool)
     }
 
     #[test]
