@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,10 +44,10 @@ pub enum SleepError {
 }
 
 /// Sleeps on descriptors, for one thread.
+#[derive(Debug)]
 pub struct Sleeper {
     epoll: OwnedFd,
     signal: Arc<Signal>,
-    events: Vec<epoll::Event>,
 }
 
 /// Wakes a [`Sleeper`] from any thread.
@@ -71,7 +72,7 @@ impl Sleeper {
         epoll::add(&epoll, &eventfd, epoll::EventData::new_u64(WAKER), epoll::EventFlags::IN)
             .map_err(create)?;
         let signal = Arc::new(Signal { eventfd, called: AtomicBool::new(false) });
-        Ok(Self { epoll, signal, events: Vec::with_capacity(EVENTS_MAX) })
+        Ok(Self { epoll, signal })
     }
 
     /// Lets a descriptor end sleeps when it is readable, until it is closed or [`Self::remove`]d.
@@ -96,12 +97,13 @@ impl Sleeper {
     pub fn sleep_until(&mut self, now: Timestamp, until: Timestamp) -> Result<(), SleepError> {
         let timeout = timespec(until.ns_since(now));
         let timeout = if until == Timestamp::NEVER { None } else { Some(&timeout) };
-        self.events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let mut events = [const { MaybeUninit::uninit() }; EVENTS_MAX];
+        let events = match epoll::wait(&self.epoll, &mut events, timeout) {
+            Ok((events, _)) => events,
+            Err(Errno::INTR) => return Ok(()),
             Err(error) => return Err(SleepError::Wait(error.into())),
-        }
-        if self.events.iter().any(|event| event.data.u64() == WAKER) {
+        };
+        if events.iter().any(|event| event.data.u64() == WAKER) {
             self.signal.clear();
         }
         Ok(())
@@ -115,12 +117,6 @@ impl Waker {
             // It can only fail when the counter is full, and then the descriptor is readable.
             let _ = rustix::io::write(&self.signal.eventfd, &1u64.to_ne_bytes());
         }
-    }
-}
-
-impl fmt::Debug for Sleeper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sleeper").field("epoll", &self.epoll).field("signal", &self.signal).finish()
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{OpenError, OpenOptions};
 use crate::device::BlockDevice;
+use crate::file::{FileDevice, FileOptions};
 use crate::geometry::BlockSize;
 use crate::mem::MemDevice;
 use crate::null::NullDevice;
@@ -31,6 +32,19 @@ pub(super) fn open_null(uri: &DeviceUri, options: &OpenOptions) -> Opened {
     let wrong = || shape(uri, format!("whole blocks of {} bytes, at least one", block_size.bytes()));
     let blocks = blocks.ok_or_else(wrong)?;
     Ok(Arc::new(NullDevice::new(&uri.to_string(), block_size, blocks, options.access)))
+}
+
+pub(super) fn open_file(uri: &DeviceUri, options: &OpenOptions) -> Opened {
+    let Target::File { path } = uri.target() else { return Err(wrong_kind(uri)) };
+    let mut parameters = uri.parameters().reader();
+    let options = FileOptions {
+        access: options.access,
+        block_size: take_block_size(&mut parameters)?,
+        size: parameters.take_size("size")?,
+        direct: parameters.take_bool("direct")?,
+    };
+    parameters.finish()?;
+    Ok(Arc::new(FileDevice::open(path, &uri.to_string(), options)?))
 }
 
 /// Takes `bs`, the bytes of a block.

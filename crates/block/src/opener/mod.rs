@@ -55,6 +55,7 @@ impl Openers {
         let mut openers = Self::default();
         openers.register(Scheme::Mem, Box::new(builtin::open_mem));
         openers.register(Scheme::Null, Box::new(builtin::open_null));
+        openers.register(Scheme::File, Box::new(builtin::open_file));
         openers
     }
 
