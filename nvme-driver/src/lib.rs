@@ -2,7 +2,37 @@
 //!
 //! The driver reaches hardware through one seam, [`PciFunction`]: registers, DMA mappings, interrupts, bus mastering.
 //! VFIO implements it for real drives, the software SSD (crate `nvme-model`) for everybody without one.
+//!
+//! - [`NvmeController::attach`] brings a controller up and gives it a thread that owns its admin queue, keeps event
+//!   requests armed, watches its health, and resets it when it must.
+//! - [`NvmeNamespace`] is a `block::BlockDevice`. Each thread opens a queue pair of its own; on the I/O path nothing is
+//!   shared, locked or allocated.
+//! - [`SteppedController`] is the same without a thread, for simulations.
+//!
+//! Who touches what: the core (`core`) owns registers and the admin queue; a queue (`queue`) owns its rings and its
+//! doorbells; they talk through a mailbox (`link`) and one word (`phase`).
 
+mod controller;
+mod core;
+mod data_pointer;
+mod identity;
+mod link;
+mod namespace;
+mod namespace_state;
+mod options;
 pub mod pci;
+mod phase;
+mod queue;
+mod ring;
+mod shared;
+mod slots;
+mod wake;
+mod worker;
 
+pub use controller::{ControllerError, NvmeController, SteppedController};
+pub use identity::ControllerInfo;
+pub use namespace::{NamespaceError, NvmeNamespace};
+pub use options::DriverOptions;
 pub use pci::{PciError, PciFunction};
+pub use queue::{IoQueue, QUEUE_DEPTH_MAX};
+pub use shared::ResetReason;

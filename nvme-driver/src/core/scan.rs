@@ -1,0 +1,164 @@
+//! Which namespaces there are, and of what shape.
+
+use std::sync::Arc;
+
+use nvme_spec::command::{AdminCommand, Cns, Identify};
+use nvme_spec::identify::{IdentifyNamespace, NamespaceIds, NamespaceList};
+use nvme_spec::registers::Version;
+use nvme_spec::{Cqe, Nsid, Sqe};
+
+use super::Core;
+use super::job::Job;
+use super::queues::UNNUMBERED;
+use crate::identity::shape_of;
+use crate::namespace_state::NamespaceState;
+use crate::pci::PciFunction;
+
+/// Most namespaces of a controller that are looked at.
+const NAMESPACES_MAX: usize = 1024;
+
+/// A look at all namespaces, one command at a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scan {
+    found: Vec<Nsid>,
+    /// The namespace that is being looked at; the list of them is being read if `None`.
+    index: Option<usize>,
+    /// Its structure, while its identifiers are read.
+    structure: Option<Box<IdentifyNamespace>>,
+}
+
+impl Scan {
+    fn current(&self) -> Option<Nsid> {
+        self.index.and_then(|index| self.found.get(index)).copied()
+    }
+
+    /// The look at the next namespace; `None` after the last.
+    fn next(mut self) -> Result<Self, Vec<Nsid>> {
+        let next = self.index.map_or(0, |index| index + 1);
+        if next >= self.found.len() {
+            return Err(self.found);
+        }
+        self.index = Some(next);
+        self.structure = None;
+        Ok(self)
+    }
+}
+
+impl<F: PciFunction> Core<F> {
+    pub(super) fn scan_command(&self, scan: &Scan) -> Sqe {
+        let identify = match (scan.current(), &scan.structure) {
+            (None, _) => {
+                Identify::new(Cns::ACTIVE_NAMESPACES, scan.found.last().copied().unwrap_or(Nsid::NONE))
+            }
+            (Some(nsid), None) => Identify::new(Cns::NAMESPACE, nsid),
+            (Some(nsid), Some(_)) => Identify::new(Cns::NAMESPACE_DESCRIPTORS, nsid),
+        };
+        AdminCommand::Identify(identify).sqe(UNNUMBERED).with_prps(self.memory.data_iova, 0)
+    }
+
+    pub(super) fn scan_answered(&mut self, scan: Scan, entry: &Cqe) {
+        let page = if entry.status().is_success() { self.read_page() } else { None };
+        let page = page.as_ref().map(|page| &page[..]);
+        match scan.current() {
+            None => self.list_read(scan, page),
+            Some(nsid) if scan.structure.is_none() => self.structure_read(scan, nsid, page),
+            Some(nsid) => {
+                // A namespace without readable identifiers is one without identifiers.
+                let ids = page.and_then(|page| NamespaceIds::from_bytes(page).ok()).unwrap_or_default();
+                self.namespace_read(scan, nsid, &ids);
+            }
+        }
+    }
+
+    fn list_read(&mut self, mut scan: Scan, page: Option<&[u8]>) {
+        let list = page.and_then(|page| NamespaceList::from_bytes(page).ok());
+        let last = scan.found.last().copied().unwrap_or(Nsid::NONE);
+        // Increasing identifiers only: a controller that lies could lead in circles otherwise.
+        let fresh: Vec<_> = list.map_or_else(Vec::new, |list| {
+            let mut greatest = last;
+            list.iter()
+                .filter(|nsid| {
+                    let grows = *nsid > greatest && nsid.is_one_namespace();
+                    greatest = greatest.max(*nsid);
+                    grows
+                })
+                .collect()
+        });
+        let more = list.is_some_and(|list| list.is_full()) && !fresh.is_empty();
+        scan.found.extend(fresh);
+        scan.found.truncate(NAMESPACES_MAX);
+        if more && scan.found.len() < NAMESPACES_MAX {
+            self.jobs.push_front(Job::Scan(scan));
+        } else {
+            self.go_on(scan);
+        }
+    }
+
+    fn structure_read(&mut self, mut scan: Scan, nsid: Nsid, page: Option<&[u8]>) {
+        match page.and_then(|page| IdentifyNamespace::from_bytes(page).ok()) {
+            Some(structure) if structure.is_active() => {
+                scan.structure = Some(Box::new(structure));
+                let has_descriptors =
+                    self.info.as_ref().is_some_and(|info| info.version.raw() >= Version::new(1, 3, 0).raw());
+                if has_descriptors {
+                    self.jobs.push_front(Job::Scan(scan));
+                } else {
+                    self.namespace_read(scan, nsid, &NamespaceIds::default());
+                }
+            }
+            // Gone between the list and now, or unreadable: not there.
+            _ => {
+                scan.found.retain(|other| *other != nsid);
+                scan.index = scan.index.and_then(|index| index.checked_sub(1));
+                self.go_on(scan);
+            }
+        }
+    }
+
+    fn namespace_read(&mut self, scan: Scan, nsid: Nsid, ids: &NamespaceIds) {
+        if let (Some(structure), Some(info)) = (&scan.structure, &self.info) {
+            let sgls = self.shared.options.sgls && info.takes_sgls();
+            let shape = shape_of(info, structure, ids, sgls);
+            let mut directory = self.shared.directory();
+            match shape {
+                Ok(shape) => {
+                    directory.refused.remove(&nsid);
+                    if let Some(state) = directory.namespaces.get(&nsid) {
+                        state.update(shape);
+                    } else {
+                        directory.namespaces.insert(nsid, Arc::new(NamespaceState::new(nsid, shape)));
+                    }
+                }
+                Err(why) => {
+                    if let Some(state) = directory.namespaces.remove(&nsid) {
+                        state.remove();
+                    }
+                    directory.refused.insert(nsid, why);
+                }
+            }
+        }
+        self.go_on(scan);
+    }
+
+    fn go_on(&mut self, scan: Scan) {
+        match scan.next() {
+            Ok(scan) => self.jobs.push_front(Job::Scan(scan)),
+            Err(found) => self.forget_others(&found),
+        }
+    }
+
+    /// What was not found is gone.
+    fn forget_others(&self, found: &[Nsid]) {
+        let mut directory = self.shared.directory();
+        directory.refused.retain(|nsid, _| found.contains(nsid));
+        directory.namespaces.retain(|nsid, state| {
+            let there = found.contains(nsid);
+            if !there {
+                state.remove();
+            }
+            there
+        });
+        drop(directory);
+        self.wake_queues();
+    }
+}

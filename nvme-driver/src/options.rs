@@ -1,0 +1,45 @@
+//! How the driver treats a controller.
+
+use std::time::Duration;
+
+/// How the driver treats a controller. The defaults suit a local drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DriverOptions {
+    /// I/O queue pairs to ask the controller for; it may grant fewer. 1 to [`Self::QUEUES_MAX`].
+    pub io_queues: u16,
+    /// How long a command may take before it is aborted.
+    pub command_timeout: Duration,
+    /// How long an abort may take before the controller is reset.
+    pub abort_timeout: Duration,
+    /// How long an admin command may take before the controller is reset.
+    pub admin_timeout: Duration,
+    /// Use shadow doorbells where the controller offers them.
+    pub shadow_doorbells: bool,
+    /// Use SGLs where the controller offers them and PRPs would not do.
+    pub sgls: bool,
+}
+
+impl DriverOptions {
+    /// Most I/O queue pairs of a controller that we use: their doorbells fit in one shadow page.
+    pub const QUEUES_MAX: u16 = 128;
+
+    /// The options with every value in its range.
+    #[must_use]
+    pub(crate) fn clamped(mut self) -> Self {
+        self.io_queues = self.io_queues.clamp(1, Self::QUEUES_MAX);
+        self
+    }
+}
+
+impl Default for DriverOptions {
+    fn default() -> Self {
+        Self {
+            io_queues: 32,
+            command_timeout: Duration::from_secs(30),
+            abort_timeout: Duration::from_secs(5),
+            admin_timeout: Duration::from_secs(30),
+            shadow_doorbells: true,
+            sgls: true,
+        }
+    }
+}

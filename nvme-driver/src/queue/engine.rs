@@ -1,0 +1,419 @@
+//! The queue itself: submit, poll, deadlines, and what to do when the controller begins anew.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use block::{
+    Abilities, Completion, Event, Geometry, IoError, OpenQueueError, QueueOptions, Request, Timestamp, Wait,
+    WakeMode,
+};
+use nvme_spec::{CommandId, Cqe};
+
+use super::command::{command_of, error_of};
+use super::health::Seen;
+use super::waiting::{Waiting, Wish};
+use super::{Orphan, QueueMemory};
+use crate::link::{Attachment, QueueLink};
+use crate::namespace_state::NamespaceState;
+use crate::pci::PciFunction;
+use crate::phase::{Phase, Stage};
+use crate::shared::{AttachQueue, ControllerLimits, Message, ResetReason, Shared};
+use crate::slots::Slots;
+
+/// How long commands are young: their completions are looked for without sleeping.
+const YOUNG_NS: u64 = 100_000;
+/// The pauses between looks at older commands, when no interrupt tells.
+const PAUSE_MIN_NS: u64 = 50_000;
+const PAUSE_MAX_NS: u64 = 1_000_000;
+/// How long an interrupt is believed to be coming, with commands in flight.
+const DOUBT_NS: u64 = 100_000_000;
+
+/// One queue pair, used by one thread.
+pub(crate) struct Engine<F: PciFunction> {
+    shared: Arc<Shared<F>>,
+    namespace: Arc<NamespaceState>,
+    link: Arc<QueueLink>,
+    memory: QueueMemory,
+    slots: Slots<Waiting>,
+    /// What completes at the next poll without the controller.
+    ended: Vec<Completion>,
+    /// Requests taken and not yet given back.
+    in_flight: usize,
+    depth: usize,
+    /// The phase that the queue has acted upon.
+    phase: Phase,
+    /// The incarnation in which the controller was asked to create the queue, or has.
+    attached: Option<u64>,
+    /// Whether commands can be rung: the controller is live and has the queue.
+    live: bool,
+    was_live: bool,
+    interrupt_vector: Option<u16>,
+    sgls: bool,
+    geometry: Geometry,
+    abilities: Abilities,
+    version: u32,
+    removed: bool,
+    seen: Seen,
+    next_judgement: Timestamp,
+    last_progress: Timestamp,
+}
+
+impl<F: PciFunction> Engine<F> {
+    /// A queue that the controller does not know yet; polling attaches it.
+    pub(crate) fn new(
+        shared: Arc<Shared<F>>,
+        namespace: Arc<NamespaceState>,
+        link: Arc<QueueLink>,
+        limits: &ControllerLimits,
+        options: QueueOptions,
+    ) -> Result<Self, OpenQueueError> {
+        let depth_max = (limits.queue_entries_max - 1).min(super::QUEUE_DEPTH_MAX);
+        let depth = match u16::try_from(options.depth) {
+            Ok(depth) if depth > 0 && options.depth <= depth_max => depth,
+            _ => return Err(OpenQueueError::Depth { depth: options.depth, depth_max }),
+        };
+        let memory = QueueMemory::new(&*shared.function, link.queue_id, depth, limits)?;
+        let has_vector = usize::from(link.queue_id.0) < shared.vectors.len();
+        let interrupt_vector = (options.wake == WakeMode::Interrupt && has_vector).then_some(link.queue_id.0);
+        let phase = Phase::new(shared.phase.load().incarnation, Stage::Starting);
+        let version = namespace.version();
+        let shape = namespace.shape();
+        let mut engine = Self {
+            memory,
+            slots: Slots::new(depth),
+            ended: Vec::with_capacity(usize::from(depth)),
+            in_flight: 0,
+            depth: usize::from(depth),
+            phase,
+            attached: None,
+            live: false,
+            was_live: false,
+            interrupt_vector,
+            sgls: limits.sgls,
+            geometry: shape.geometry,
+            abilities: shape.abilities,
+            version,
+            removed: namespace.is_removed(),
+            seen: Seen {
+                incarnation: phase.incarnation,
+                geometry: shape.geometry,
+                media_errors: namespace.media_errors(),
+                critical_warning: 0,
+                removed: false,
+            },
+            next_judgement: Timestamp::NEVER,
+            last_progress: Timestamp::default(),
+            shared,
+            namespace,
+            link,
+        };
+        engine.follow();
+        Ok(engine)
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether the controller has created the queue; an error if it will not.
+    pub(crate) fn attachment(&mut self) -> Result<bool, OpenQueueError> {
+        self.follow();
+        match self.link.attachment() {
+            Attachment::Refused(status) => Err(OpenQueueError::Device(status)),
+            _ if self.phase.is_over() => Err(OpenQueueError::Gone),
+            _ => Ok(self.live),
+        }
+    }
+
+    pub(crate) fn submit(&mut self, requests: &mut VecDeque<Request>, now: Timestamp) {
+        self.follow();
+        if !self.live || self.removed {
+            self.submit_without_device(requests, now);
+            return;
+        }
+        while self.in_flight < self.depth {
+            let Some((slot, cid)) = self.slots.next_free() else { break };
+            let Some(request) = requests.pop_front() else { break };
+            self.in_flight += 1;
+            match self.build(&request, slot, cid, now) {
+                Ok(sqe) => {
+                    let due = now.after(self.shared.options.command_timeout);
+                    self.next_judgement = self.next_judgement.min(due).min(request.deadline);
+                    self.slots.occupy(Waiting::new(request, due));
+                    self.memory.sq.push(&sqe);
+                }
+                Err(error) => self.ended.push(Completion { request, result: Err(error) }),
+            }
+        }
+        self.memory.sq.ring(&*self.shared.function);
+        self.last_progress = now;
+    }
+
+    #[inline]
+    fn build(
+        &self,
+        request: &Request,
+        slot: u16,
+        cid: CommandId,
+        now: Timestamp,
+    ) -> Result<nvme_spec::Sqe, IoError> {
+        if request.deadline <= now {
+            return Err(IoError::TimedOut);
+        }
+        let nsid = self.namespace.nsid;
+        let (mut sqe, inline) = command_of(request, &self.geometry, self.abilities, nsid, cid)?;
+        let addresses = self.shared.function.addresses();
+        match inline {
+            None => self.memory.pages.point(&mut sqe, slot, &request.data, addresses, self.sgls)?,
+            Some(bytes) => self.memory.pages.point_to_bytes(&mut sqe, slot, addresses, bytes)?,
+        }
+        Ok(sqe)
+    }
+
+    /// While the controller begins anew, requests wait with the submitter, but not beyond their deadline. On a device
+    /// that is gone they fail.
+    fn submit_without_device(&mut self, requests: &mut VecDeque<Request>, now: Timestamp) {
+        let gone = self.phase.is_over() || self.removed;
+        while self.in_flight < self.depth {
+            let Some(request) = requests.pop_front_if(|request| gone || request.deadline <= now) else {
+                break;
+            };
+            let error = if gone { IoError::Gone } else { IoError::TimedOut };
+            self.in_flight += 1;
+            self.ended.push(Completion { request, result: Err(error) });
+        }
+    }
+
+    pub(crate) fn poll(&mut self, completions: &mut Vec<Completion>, now: Timestamp) {
+        self.follow();
+        let before = completions.len();
+        if self.live {
+            self.reap(completions);
+        }
+        // Completions first: after a pause of our own they are there, and nothing has timed out.
+        if now >= self.next_judgement {
+            self.judge(now);
+        }
+        completions.append(&mut self.ended);
+        let given_back = completions.len() - before;
+        if given_back > 0 {
+            self.in_flight -= given_back;
+            self.last_progress = now;
+        }
+    }
+
+    /// Takes what the controller has completed.
+    fn reap(&mut self, completions: &mut Vec<Completion>) {
+        for _ in 0..=self.depth {
+            let Some(entry) = self.memory.cq.pop() else { break };
+            self.complete(entry, completions);
+        }
+        self.memory.cq.ring(&*self.shared.function);
+    }
+
+    #[inline]
+    fn complete(&mut self, entry: Cqe, completions: &mut Vec<Completion>) {
+        let of_this_queue = entry.sqid() == self.link.queue_id;
+        let command = if of_this_queue { self.slots.release(entry.cid()) } else { None };
+        let Some(command) = command else {
+            self.stray(entry);
+            return;
+        };
+        let status = entry.status();
+        let result = if status.is_success() { Ok(()) } else { Err(error_of(status, command.is_late())) };
+        if status.is_media_error() && result != Err(IoError::Miscompare) {
+            self.namespace.count_media_error();
+        }
+        if let Some(request) = command.into_request() {
+            completions.push(Completion { request, result });
+        }
+    }
+
+    /// A controller that answers what was not asked has lost its state, or lies: only a reset makes it known again.
+    #[cold]
+    fn stray(&self, entry: Cqe) {
+        let (queue, command) = (self.link.queue_id, entry.cid());
+        tracing::error!(%queue, %command, "a completion answers no command");
+        self.shared.wish_reset(self.phase.incarnation, ResetReason::StrayCompletion { queue, command });
+    }
+
+    /// Gives back what is past its deadline, asks for aborts and, when those do not help, for a reset.
+    #[cold]
+    fn judge(&mut self, now: Timestamp) {
+        let mut next = Timestamp::NEVER;
+        let abort_until = now.after(self.shared.options.abort_timeout);
+        for (id, command) in self.slots.commands() {
+            self.ended.extend(command.give_back_late(now));
+            match command.wish(now) {
+                Some(Wish::Abort) if self.link.wish_abort(id) => {
+                    command.aborting(abort_until);
+                    self.shared.core_wake.signal();
+                }
+                // The mailbox is full of wishes: the core needs time.
+                Some(Wish::Abort) => command.postpone(abort_until),
+                Some(Wish::Reset) => {
+                    command.hopeless();
+                    let reason = ResetReason::CommandTimeout { queue: self.link.queue_id, command: id };
+                    self.shared.wish_reset(self.phase.incarnation, reason);
+                }
+                None => {}
+            }
+            next = next.min(command.next_due());
+        }
+        self.next_judgement = next;
+    }
+
+    /// Acts upon what the core says: once a poll, two loads if nothing has changed.
+    #[inline]
+    fn follow(&mut self) {
+        let phase = self.shared.phase.load();
+        if phase != self.phase {
+            self.enter(phase);
+        }
+        if !self.live && self.attached.is_some() && self.phase.stage == Stage::Live {
+            self.live = self.link.attachment() == Attachment::Created;
+            self.was_live |= self.live;
+        }
+        if self.namespace.version() != self.version {
+            self.version = self.namespace.version();
+            let shape = self.namespace.shape();
+            (self.geometry, self.abilities) = (shape.geometry, shape.abilities);
+            self.removed = self.namespace.is_removed();
+        }
+    }
+
+    /// Follows the drawing in `phase`.
+    #[cold]
+    fn enter(&mut self, phase: Phase) {
+        self.live = false;
+        if self.attached.is_some_and(|incarnation| incarnation < phase.incarnation) {
+            self.end_incarnation(if phase.is_over() { IoError::Gone } else { IoError::Reset });
+        }
+        match phase.stage {
+            Stage::Live if self.attached.is_none() => self.attach(phase.incarnation),
+            Stage::Halting => self.link.acknowledge_halt(phase.incarnation),
+            Stage::Unreachable => self.end_unreachable(),
+            Stage::Starting | Stage::Live | Stage::Dead => {}
+        }
+        self.phase = phase;
+        self.shared.core_wake.signal();
+    }
+
+    /// The controller has been disabled: what it has completed counts, and it answers nothing else any more.
+    fn end_incarnation(&mut self, error: IoError) {
+        self.take_last_completions();
+        for command in self.slots.release_all() {
+            let result = Err(if command.is_late() { IoError::TimedOut } else { error });
+            self.ended.extend(command.into_request().map(|request| Completion { request, result }));
+        }
+        self.detach();
+        self.memory.clear();
+    }
+
+    /// Nobody knows whether the controller still reaches memory: requests come back without theirs, which is kept for
+    /// ever, as are the rings.
+    fn end_unreachable(&mut self) {
+        self.take_last_completions();
+        for command in self.slots.release_all() {
+            let (request, data) = command.into_parts();
+            std::mem::forget(data);
+            self.ended.extend(request.map(|request| Completion { request, result: Err(IoError::Gone) }));
+        }
+        std::mem::forget(self.memory.pool().clone());
+        self.detach();
+    }
+
+    fn take_last_completions(&mut self) {
+        let mut completions = std::mem::take(&mut self.ended);
+        for _ in 0..=self.depth {
+            let Some(entry) = self.memory.cq.pop() else { break };
+            self.complete(entry, &mut completions);
+        }
+        self.ended = completions;
+    }
+
+    fn detach(&mut self) {
+        self.attached = None;
+        self.next_judgement = Timestamp::NEVER;
+    }
+
+    /// Asks the core to create the queue on the controller.
+    fn attach(&mut self, incarnation: u64) {
+        let addresses = self.shared.function.addresses();
+        let iovas = self.memory.sq.iova(addresses).zip(self.memory.cq.iova(addresses));
+        let Some((sq_iova, cq_iova)) = iovas else { return };
+        self.link.set_attachment(Attachment::Asked);
+        let attach = AttachQueue {
+            link: Arc::clone(&self.link),
+            sq_iova,
+            cq_iova,
+            entries: self.memory.sq.entries(),
+            interrupt_vector: self.interrupt_vector,
+            incarnation,
+            is_first: !self.was_live,
+        };
+        if self.shared.tell_core(Message::Attach(attach)).is_ok() {
+            self.attached = Some(incarnation);
+        }
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        let phase = self.phase;
+        let now = Seen {
+            incarnation: phase.incarnation,
+            geometry: self.geometry,
+            media_errors: self.namespace.media_errors(),
+            critical_warning: self.shared.critical_warning.load(Ordering::Relaxed),
+            removed: phase.is_over() || self.removed,
+        };
+        self.seen.next_event(&now)
+    }
+
+    pub(crate) fn wake(&self) -> BorrowedFd<'_> {
+        self.link.wake.as_fd()
+    }
+
+    pub(crate) fn wake_descriptors(&self, descriptors: &mut Vec<RawFd>) {
+        descriptors.push(self.link.wake.raw());
+        descriptors.extend(self.vector().map(|vector| vector.raw()));
+    }
+
+    fn vector(&self) -> Option<&crate::wake::Wake> {
+        self.shared.vectors.get(usize::from(self.interrupt_vector?))
+    }
+
+    pub(crate) fn prepare_wait(&mut self, now: Timestamp) -> Wait {
+        // Consume first, look then: a signal that comes after the look makes the descriptor readable again.
+        self.link.wake.consume();
+        if let Some(vector) = self.vector() {
+            vector.consume();
+        }
+        self.follow();
+        if !self.ended.is_empty() || (self.live && self.memory.cq.is_ready()) || now >= self.next_judgement {
+            return Wait::Poll;
+        }
+        if !self.live || self.slots.occupied() == 0 {
+            return Wait::Until(self.next_judgement);
+        }
+        if self.interrupt_vector.is_some() {
+            return Wait::Until(self.next_judgement.min(now.after_ns(DOUBT_NS)));
+        }
+        let age_ns = now.ns_since(self.last_progress);
+        if age_ns < YOUNG_NS {
+            return Wait::Poll;
+        }
+        let pause = now.after_ns((age_ns / 4).clamp(PAUSE_MIN_NS, PAUSE_MAX_NS));
+        Wait::Until(self.next_judgement.min(pause))
+    }
+
+    /// What the core needs to see to the queue's end.
+    pub(crate) fn into_orphan(self) -> Orphan {
+        Orphan { link: self.link, incarnation: self.attached, slots: self.slots, memory: self.memory }
+    }
+}

@@ -1,0 +1,216 @@
+//! Submission and completion rings (Base 3.3, PCIe 3.1): entries in DMA memory, doorbells in registers.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use dma::{AccessError, AddressTable, DmaArray, Segment};
+use nvme_spec::registers::{Doorbell, DoorbellStride};
+use nvme_spec::{Cqe, QueueId, Sqe};
+
+use crate::pci::PciFunction;
+
+/// Bytes of a submission queue entry.
+pub(crate) const SQE_BYTES: u32 = 64;
+/// Bytes of a completion queue entry.
+pub(crate) const CQE_BYTES: u32 = 16;
+
+/// The shadow doorbell and EventIdx pages of a controller that offers them (Base 5.2.5, Doorbell Buffer Config).
+#[derive(Debug)]
+pub(crate) struct ShadowDoorbells {
+    pub(crate) doorbells: DmaArray<1>,
+    pub(crate) event_indexes: DmaArray<1>,
+}
+
+impl ShadowDoorbells {
+    /// Forgets what was rung, for a controller that begins anew.
+    pub(crate) fn clear(&self) {
+        self.doorbells.clear();
+        self.event_indexes.clear();
+    }
+}
+
+/// One doorbell: a register, or a word of shared memory with a register behind it.
+#[derive(Debug)]
+struct Bell {
+    register: u32,
+    shadow: Option<(Arc<ShadowDoorbells>, u32)>,
+}
+
+impl Bell {
+    fn new(
+        queue: QueueId,
+        doorbell: Doorbell,
+        stride: DoorbellStride,
+        shadow: Option<&Arc<ShadowDoorbells>>,
+    ) -> Self {
+        let at = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let word = at(stride.offset_in_array(queue, doorbell)) / 4;
+        let shadow = shadow.filter(|pages| word < pages.doorbells.entries());
+        Self {
+            register: at(stride.offset(queue, doorbell)),
+            shadow: shadow.map(|pages| (Arc::clone(pages), word)),
+        }
+    }
+
+    /// Tells the controller that the index went from `old` to `new`.
+    #[inline]
+    fn ring<F: PciFunction>(&self, function: &F, old: u32, new: u32) {
+        let Some((pages, word)) = &self.shadow else {
+            function.write32(self.register, new);
+            return;
+        };
+        pages.doorbells.store_word(*word, 0, new);
+        // The controller writes EventIdx and then looks at the doorbell; we do it the other way round. Without a full
+        // fence between, both could miss what the other wrote.
+        fence(Ordering::SeqCst);
+        if is_passed(pages.event_indexes.load_word(*word, 0), old, new) {
+            function.write32(self.register, new);
+        }
+    }
+}
+
+/// Where the doorbells of this queue end, in bytes of the register space.
+pub(crate) fn doorbells_end(queue: QueueId, stride: DoorbellStride) -> u64 {
+    stride.offset(queue, Doorbell::CqHead) + 4
+}
+
+/// Whether going from `old` to `new` passes `event`, all modulo 2^16: then the controller wants the register written.
+#[inline]
+fn is_passed(event: u32, old: u32, new: u32) -> bool {
+    let distance = |from: u32, to: u32| to.wrapping_sub(from) % (1 << 16);
+    distance(event.wrapping_add(1), new) < distance(old, new)
+}
+
+/// The side that we write: commands.
+#[derive(Debug)]
+pub(crate) struct SubmissionRing {
+    entries: DmaArray<16>,
+    bell: Bell,
+    tail: u32,
+    rung: u32,
+}
+
+impl SubmissionRing {
+    pub(crate) fn new(
+        memory: Segment,
+        queue: QueueId,
+        stride: DoorbellStride,
+        shadow: Option<&Arc<ShadowDoorbells>>,
+    ) -> Result<Self, AccessError> {
+        let bell = Bell::new(queue, Doorbell::SqTail, stride, shadow);
+        Ok(Self { entries: DmaArray::new(memory)?, bell, tail: 0, rung: 0 })
+    }
+
+    pub(crate) fn entries(&self) -> u32 {
+        self.entries.entries()
+    }
+
+    pub(crate) fn iova(&self, addresses: &AddressTable) -> Option<u64> {
+        Some(addresses.get(self.entries.region())? + self.entries.region_offset())
+    }
+
+    /// Back to the state of a queue that was just created.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        (self.tail, self.rung) = (0, 0);
+    }
+
+    /// Writes a command. The caller has fewer commands outstanding than the ring has entries, so the entry is free:
+    /// entries are fetched in order, and every outstanding command has at most one.
+    #[inline]
+    pub(crate) fn push(&mut self, command: &Sqe) {
+        self.entries.store(self.tail, command.dwords());
+        self.tail += 1;
+        if self.tail == self.entries.entries() {
+            self.tail = 0;
+        }
+    }
+
+    /// Tells the controller about all commands since the last time.
+    #[inline]
+    pub(crate) fn ring<F: PciFunction>(&mut self, function: &F) {
+        if self.rung != self.tail {
+            self.bell.ring(function, self.rung, self.tail);
+            self.rung = self.tail;
+        }
+    }
+}
+
+/// The side that the controller writes: completions.
+#[derive(Debug)]
+pub(crate) struct CompletionRing {
+    entries: DmaArray<4>,
+    bell: Bell,
+    head: u32,
+    rung: u32,
+    phase: bool,
+}
+
+impl CompletionRing {
+    pub(crate) fn new(
+        memory: Segment,
+        queue: QueueId,
+        stride: DoorbellStride,
+        shadow: Option<&Arc<ShadowDoorbells>>,
+    ) -> Result<Self, AccessError> {
+        let bell = Bell::new(queue, Doorbell::CqHead, stride, shadow);
+        Ok(Self { entries: DmaArray::new(memory)?, bell, head: 0, rung: 0, phase: true })
+    }
+
+    pub(crate) fn entries(&self) -> u32 {
+        self.entries.entries()
+    }
+
+    pub(crate) fn iova(&self, addresses: &AddressTable) -> Option<u64> {
+        Some(addresses.get(self.entries.region())? + self.entries.region_offset())
+    }
+
+    /// Back to the state of a queue that was just created.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        (self.head, self.rung, self.phase) = (0, 0, true);
+    }
+
+    /// Whether a completion is there.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        Cqe::phase_of_dw3(self.entries.load_word(self.head, 3)) == self.phase
+    }
+
+    /// The next completion. The word with the phase tag is loaded first, with acquire, so the rest is whole.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Cqe> {
+        if !self.is_ready() {
+            return None;
+        }
+        let entry = Cqe::from_dwords(self.entries.load(self.head));
+        self.head += 1;
+        if self.head == self.entries.entries() {
+            self.head = 0;
+            self.phase = !self.phase;
+        }
+        Some(entry)
+    }
+
+    /// Tells the controller which completions have been taken.
+    #[inline]
+    pub(crate) fn ring<F: PciFunction>(&mut self, function: &F) {
+        if self.rung != self.head {
+            self.bell.ring(function, self.rung, self.head);
+            self.rung = self.head;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_register_is_written_when_the_event_index_is_passed() {
+        // EventIdx 5: the controller wants to be told when the doorbell moves beyond 5.
+        assert!(is_passed(5, 5, 6) && is_passed(5, 3, 9));
+        assert!(!is_passed(5, 6, 9) && !is_passed(5, 3, 5));
+        assert!(is_passed(0xffff, 0xfffe, 3), "across the wrap of 16 bits");
+    }
+}
