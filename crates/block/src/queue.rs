@@ -95,6 +95,36 @@ pub trait BlockQueue {
     fn prepare_wait(&mut self, now: Timestamp) -> Wait;
 }
 
+impl<Q: BlockQueue + ?Sized> BlockQueue for Box<Q> {
+    fn submit(&mut self, requests: &mut VecDeque<Request>, now: Timestamp) {
+        (**self).submit(requests, now);
+    }
+
+    fn poll(&mut self, completions: &mut Vec<Completion>, now: Timestamp) {
+        (**self).poll(completions, now);
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        (**self).poll_event()
+    }
+
+    fn depth(&self) -> usize {
+        (**self).depth()
+    }
+
+    fn in_flight(&self) -> usize {
+        (**self).in_flight()
+    }
+
+    fn wake_descriptors(&self, descriptors: &mut Vec<RawFd>) {
+        (**self).wake_descriptors(descriptors);
+    }
+
+    fn prepare_wait(&mut self, now: Timestamp) -> Wait {
+        (**self).prepare_wait(now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

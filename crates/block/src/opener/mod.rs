@@ -2,6 +2,7 @@
 
 mod builtin;
 mod error;
+mod part;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::device::BlockDevice;
 use crate::uri::{DeviceUri, Scheme};
 
 pub use error::OpenError;
+use part::Divided;
 
 /// How a device is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +45,14 @@ where
 }
 
 /// What a program can open.
+///
+/// Every URI may have `?offset=` and `?length=`, in bytes: a part of the device, as a slice with a claim. Parts of one
+/// device share it, so that several can be open at once, and claims keep them apart. The whole device is opened anew
+/// each time, and refused by its own means (a lock, VFIO) if it is open.
 #[derive(Default)]
 pub struct Openers {
     by_scheme: HashMap<Scheme, Box<dyn Opener>>,
+    divided: Divided,
 }
 
 impl Openers {
@@ -66,6 +73,22 @@ impl Openers {
 
     /// Opens a device by its name.
     pub fn open(&self, uri: &DeviceUri, options: &OpenOptions) -> Result<Arc<dyn BlockDevice>, OpenError> {
+        let (whole, part) = part::take_part(uri)?;
+        match part {
+            None => self.open_whole(uri, options),
+            Some(part) => {
+                let open = || self.open_whole(&whole, options);
+                let parent = if whole.target().is_unique() {
+                    self.divided.get_or_open(&whole, options.access, open)?
+                } else {
+                    open()?
+                };
+                part.open(parent, uri, options.access)
+            }
+        }
+    }
+
+    fn open_whole(&self, uri: &DeviceUri, options: &OpenOptions) -> Result<Arc<dyn BlockDevice>, OpenError> {
         match self.by_scheme.get(&uri.scheme()) {
             Some(opener) => opener.open(uri, options),
             None => Err(OpenError::NoOpener { scheme: uri.scheme(), known: self.known() }),

@@ -55,3 +55,34 @@ fn programs_add_what_they_can_open() {
     openers.register(Scheme::Mirror, Box::new(as_mem));
     assert_eq!(openers.open_text("mirror:a", &OpenOptions::READ).unwrap().name(), "mem:1MiB");
 }
+
+#[test]
+fn parts_of_one_file_are_open_together_and_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let openers = Openers::with_builtin();
+    let uri = |part: &str| format!("file:{}?size=1MiB&direct=0{part}", folder.path().join("disk").display());
+    let open = |part: &str| openers.open_text(&uri(part), &OpenOptions::READ_WRITE);
+    let first = open("&offset=0&length=512k").unwrap();
+    let second = open("&offset=512k").unwrap();
+    assert_eq!((first.geometry().blocks, second.geometry().blocks), (1024, 1024));
+    assert_eq!(second.name(), uri("&offset=512k"));
+    assert!(matches!(open("&offset=256k&length=512k"), Err(OpenError::Claim { .. })));
+    assert!(matches!(open(""), Err(OpenError::InUse { .. })));
+    drop((first, second));
+    assert_eq!(open("").unwrap().geometry().blocks, 2048);
+}
+
+#[test]
+fn parts_of_memory_belong_to_their_opener() {
+    let first = open("mem:1MiB?length=512k").unwrap();
+    let second = open("mem:1MiB?length=512k").unwrap();
+    assert_eq!((first.geometry().blocks, second.geometry().blocks), (1024, 1024));
+    assert_eq!(
+        error("mem:1MiB?offset=100"),
+        "mem:1MiB?offset=100: offset and length must be multiples of 512 bytes"
+    );
+    assert_eq!(
+        error("mem:1MiB?offset=1MiB"),
+        "mem:1MiB?offset=1MiB: blocks 2048+0 are no part of a device of 2048 blocks"
+    );
+}
