@@ -1,4 +1,4 @@
-//! Asynchronous events (Base 5.1.2, Figures 148 to 153).
+//! Asynchronous events (Base, Asynchronous Event Request command).
 
 use crate::bits::{get32, low8};
 use crate::command::LogPageId;
@@ -95,7 +95,7 @@ pub enum AsyncEvent {
     },
 }
 
-/// Type, information and event, as Base Figures 149 to 153 have them.
+/// Type, information and event, as Base, Asynchronous Event Information, has them.
 const EVENTS: [(u8, u8, AsyncEvent); 20] = [
     (0, 0x00, AsyncEvent::InvalidDoorbellRegister),
     (0, 0x01, AsyncEvent::InvalidDoorbellValue),
@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn literal_dwords() {
-        // Base Figure 148: type 2:0, information 15:8, log page 23:16.
+        // Base, Asynchronous Event Request, Completion Queue Entry Dword 0: type 2:0, information 15:8, log
+        // page 23:16.
         let cases = [
             (0x0004_0002, AsyncEvent::NamespaceAttributeChanged, LogPageId::CHANGED_NAMESPACES),
             (0x000C_0302, AsyncEvent::AnaChange, LogPageId::ASYMMETRIC_NAMESPACE_ACCESS),

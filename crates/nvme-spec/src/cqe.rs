@@ -1,4 +1,4 @@
-//! The completion queue entry (Base 4.2.1, Figures 96 to 98).
+//! The completion queue entry (Base, Common Completion Queue Entry).
 
 use crate::bits::{high16, join16, low16};
 use crate::ids::{CommandId, QueueId};
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::status::StatusCode;
 
-    // Base Figure 96 (layout), Figure 98 (DW3: P is bit 16) and Figure 100 (status field).
+    // Base, Common Completion Queue Entry Layout (in DW3, P is bit 16) and Status Field.
     // LBA Out of Range (SCT 0h, SC 80h) with DNR: status 15 bits 0x4080, so DW3 31:16 is 0x8100 | P.
     const FAILED_READ: [u8; 16] =
         [0x0D, 0x0C, 0x0B, 0x0A, 0x14, 0x13, 0x12, 0x11, 0x22, 0x21, 0x03, 0x00, 0x42, 0x41, 0x01, 0x81];

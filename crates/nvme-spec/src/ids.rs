@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A queue identifier (QID): 0 is the admin queue pair, 1..=65535 are I/O queues (Base 1.5).
+/// A queue identifier (QID): 0 is the admin queue pair, 1..=65535 are I/O queues (Base, Queue Pair).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueId(pub u16);
 
@@ -17,13 +17,14 @@ impl QueueId {
     }
 }
 
-/// A command identifier (CID), unique among a submission queue's outstanding commands (Base 4.1, Figure 91).
+/// A command identifier (CID), unique among a submission queue's outstanding commands (Base, Command Dword
+/// 0).
 ///
 /// FFFFh should not be used: the error information log page uses it for "no particular command".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(pub u16);
 
-/// A namespace identifier (NSID), Base 3.2.1.
+/// A namespace identifier (NSID) (Base, Namespace Identifier).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nsid(pub u32);
 
@@ -32,7 +33,7 @@ impl Nsid {
     pub const NONE: Self = Self(0);
     /// "All namespaces": the broadcast value.
     pub const ALL: Self = Self(0xFFFF_FFFF);
-    /// The greatest identifier that an allocated namespace can have (Base 3.2.1.2).
+    /// The greatest identifier that an allocated namespace can have (Base, Namespace Identifier).
     pub const MAX: Self = Self(0xFFFF_FFFE);
 
     /// Whether this can be the identifier of one namespace, being neither 0 nor the broadcast value.
@@ -42,7 +43,7 @@ impl Nsid {
     }
 }
 
-/// A controller identifier (CNTLID), unique in an NVM subsystem (Base 5.1.13.2.1).
+/// A controller identifier (CNTLID), unique in an NVM subsystem (Base, Identify Controller).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ControllerId(pub u16);
 

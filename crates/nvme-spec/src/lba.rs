@@ -25,8 +25,8 @@ impl fmt::Display for Lba {
 
 /// How many logical blocks one command touches: 1..=65536.
 ///
-/// On the wire it is the NLB field, 0-based in 16 bits (NVM 3.3). Holding the wire's value makes every bit
-/// pattern a legal count.
+/// On the wire it is the NLB field, 0-based in 16 bits (NVM, NVM Command Set Commands). Holding the wire's
+/// value makes every bit pattern a legal count.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockCount(u16);
 

@@ -1,8 +1,8 @@
 //! NVMe bytes and their meaning.
 //!
-//! Everything here follows the NVM Express Base Specification 2.1, the NVM Command Set Specification 1.1
-//! and the NVMe over PCIe Transport Specification 1.1; a clause is cited where a type is defined. "Base",
-//! "NVM" and "PCIe" in those citations name the three documents.
+//! Everything here follows the NVM Express Base Specification 2.1, the NVM Command Set Specification 1.1 and
+//! the NVMe over PCIe Transport Specification 1.1, which "Base", "NVM" and "PCIe" name. Clauses and figures
+//! are cited by title, since their numbers change with every revision.
 //!
 //! The crate does no I/O, allocates nothing on a command's path and knows both directions: a driver encodes
 //! what a controller decodes. Bytes and meaning are separate types: [`sqe::Sqe`] is 64 bytes that may say

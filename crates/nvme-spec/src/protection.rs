@@ -1,4 +1,4 @@
-//! End-to-end data protection (NVM 5.3).
+//! End-to-end data protection (NVM, End-to-end Data Protection).
 
 use crate::bytes::{array_at, put, u32_at};
 use crate::structure::packed;
@@ -19,7 +19,8 @@ pub enum ProtectionType {
 }
 
 packed! {
-    /// End-to-end Data Protection Type Settings (DPS) of Identify Namespace (NVM Figure 114).
+    /// End-to-end Data Protection Type Settings (DPS) of Identify Namespace (NVM, Identify Namespace Data
+    /// Structure).
     ProtectionSettings: u8
 }
 
@@ -48,8 +49,8 @@ impl ProtectionSettings {
     }
 }
 
-/// Protection information with a guard of 16 bits (NVM Figure 133): unlike all else in NVMe, its fields have
-/// their most significant byte first.
+/// Protection information with a guard of 16 bits (NVM, 16b Guard Protection Information Format): unlike all
+/// else in NVMe, its fields have their most significant byte first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProtectionTuple {
     /// Guard: CRC-16 of the block's data with the polynomial 8BB7h (and of metadata before the tuple).
@@ -81,7 +82,8 @@ impl ProtectionTuple {
         bytes
     }
 
-    /// Whether the tags say that this block is not to be checked (NVM 5.3.1.4 and 5.3.1.5).
+    /// Whether the tags say that this block is not to be checked (NVM, Control of Protection Information
+    /// Checking).
     #[must_use]
     pub fn disables_checks(self, protection_type: ProtectionType) -> bool {
         let by_reference = protection_type != ProtectionType::Type3 || self.reference_tag == u32::MAX;
@@ -95,7 +97,8 @@ mod tests {
 
     #[test]
     fn the_tuple_is_big_endian() {
-        // NVM Figure 133: guard bytes 0 (MSB) and 1, application tag 2 and 3, reference tag 4 (MSB) to 7.
+        // NVM, 16b Guard Protection Information Format: guard bytes 0 (MSB) and 1, application tag 2 and 3,
+        // reference tag 4 (MSB) to 7.
         let bytes = [0x12, 0x34, 0x56, 0x78, 0x9A, 0xBC, 0xDE, 0xF0];
         let tuple = ProtectionTuple { guard: 0x1234, application_tag: 0x5678, reference_tag: 0x9ABC_DEF0 };
         assert_eq!((ProtectionTuple::from_bytes(&bytes), tuple.to_bytes()), (tuple, bytes));

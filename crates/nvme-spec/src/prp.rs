@@ -1,4 +1,4 @@
-//! Physical region pages: what a data pointer of PRPs needs (Base 4.3.1, Figures 113 to 117).
+//! Physical region pages: what a data pointer of PRPs needs (Base, Physical Region Page Entry and List).
 //!
 //! Only the first entry may have an offset into its page; every further entry names a whole page. A list
 //! ends at a page boundary; when more entries are due, its last slot points to the next list page.
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(PrpLayout::new(P, 0x1000, 0x20_0000), PrpLayout::List(511));
     }
 
-    /// Lays a list out slot by slot, as Base Figure 117 draws it.
+    /// Lays a list out slot by slot, as the controller walks it.
     fn walk(entries: u64) -> u64 {
         let (mut pages, mut slot, mut remaining) = (1, 0, entries);
         while remaining > 0 {

@@ -1,4 +1,4 @@
-//! Scatter gather list descriptors (Base 4.3.2, Figures 119 to 128).
+//! Scatter gather list descriptors (Base, Scatter Gather List).
 
 use crate::bits::{join32, low8, low32};
 use crate::status::StatusCode;
@@ -149,7 +149,7 @@ pub enum Sgl {
         length: KeyedLength,
         /// The remote key.
         key: u32,
-        /// Sub type Fh: the controller invalidates the key with its response (RDMA transport 3.2.1).
+        /// Sub type Fh: the controller invalidates the key with its response (RDMA transport, Keyed SGL).
         invalidate: bool,
     },
     /// Transport SGL Data Block: data that the transport carries with no address (as TCP does).
@@ -185,7 +185,7 @@ pub enum SglError {
 }
 
 impl SglError {
-    /// The status that a controller answers with (Base 4.2.3.1).
+    /// The status that a controller answers with (Base, Generic Command Status).
     #[must_use]
     pub const fn status_code(self) -> StatusCode {
         match self {
@@ -236,7 +236,8 @@ impl From<Sgl> for SglDescriptor {
     }
 }
 
-/// Bytes 8 to 10 hold the length and 11 to 14 the key, so the key straddles two dwords (Base Figure 126).
+/// Bytes 8 to 10 hold the length and 11 to 14 the key, so the key straddles two dwords (Base, Keyed SGL Data
+/// Block descriptor).
 const fn keyed(address: u64, length: KeyedLength, key: u32, subtype: u8) -> SglDescriptor {
     let identifier = ((TYPE_KEYED_DATA_BLOCK << 4) | subtype) as u32;
     SglDescriptor([

@@ -1,4 +1,4 @@
-//! The submission queue entry (Base 4.1, Figures 91 and 92).
+//! The submission queue entry (Base, Submission Queue Entry).
 
 use crate::bits::{get32, high16, high32, join16, join32, low8, low32, set32};
 use crate::ids::{CommandId, Nsid};

@@ -1,4 +1,4 @@
-//! Text in fields of fixed size (Base 1.4.2, ASCII strings; Base 4.7, NVMe Qualified Names).
+//! Text in fields of fixed size (Base, ASCII strings and NVMe Qualified Names).
 
 use std::fmt::{self, Write};
 

@@ -26,7 +26,7 @@ pub enum AdminCommand {
     CreateIoCq(CreateIoCq),
     /// Identify.
     Identify(Identify),
-    /// Abort (Base 5.1.1). Bit 0 of the completion's dword 0 is clear if the command was aborted.
+    /// Abort. Bit 0 of the completion's dword 0 is clear if the command was aborted.
     Abort {
         /// The submission queue of the command to abort.
         sqid: QueueId,
@@ -41,7 +41,7 @@ pub enum AdminCommand {
     AsyncEventRequest,
     /// Keep Alive.
     KeepAlive,
-    /// Doorbell Buffer Config (Base 5.2.5): each buffer is one memory page, page aligned.
+    /// Doorbell Buffer Config: each buffer is one memory page, page aligned.
     DoorbellBufferConfig {
         /// PRP1: the shadow doorbells, which the host writes.
         shadow: u64,

@@ -1,5 +1,5 @@
 //! Commands on a range of logical blocks: Read, Write, Compare, Write Zeroes, Verify and Write Uncorrectable
-//! (NVM 3.3). They share a layout, of which some use less.
+//! (NVM, NVM Command Set Commands). They share a layout, of which some use less.
 
 use super::opcode::NvmOpcode;
 use crate::bits::{get32, high16, high32, join16, join32, low8, low16, low32};
@@ -30,7 +30,8 @@ bitflags::bitflags! {
     }
 }
 
-/// The tags of protection information with a 16-bit guard and no storage tag (NVM 5.3.1).
+/// The tags of protection information with a 16-bit guard and no storage tag (NVM, Protection Information
+/// Formats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProtectionTags {
     /// Initial (write) or Expected Initial (read) Logical Block Reference Tag.

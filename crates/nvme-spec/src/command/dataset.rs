@@ -1,4 +1,4 @@
-//! Dataset Management (NVM 3.3.3, Figures 43 to 46).
+//! Dataset Management (NVM, Dataset Management command).
 
 use super::opcode::NvmOpcode;
 use crate::bits::low8;

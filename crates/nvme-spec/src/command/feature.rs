@@ -1,4 +1,4 @@
-//! Get Features and Set Features (Base 5.1.11 and 5.1.25). What the values mean is in [`crate::features`].
+//! Get Features and Set Features. What the values mean is in [`crate::features`].
 
 use super::opcode::AdminOpcode;
 use super::{INVALID_FIELD, named_codes};
@@ -8,7 +8,7 @@ use crate::sqe::Sqe;
 use crate::status::Status;
 
 named_codes! {
-    /// Feature identifier (FID), Base Figure 317 and Figure 386.
+    /// Feature identifier (FID).
     FeatureId {
         ARBITRATION = 0x01, "Arbitration";
         POWER_MANAGEMENT = 0x02, "Power Management";

@@ -1,4 +1,4 @@
-//! Identify (Base 5.1.13, Figures 306 to 310). The data structures are in [`crate::identify`].
+//! Identify (Base, Identify command). The data structures are in [`crate::identify`].
 
 use super::named_codes;
 use super::opcode::AdminOpcode;

@@ -1,4 +1,4 @@
-//! Get Log Page (Base 5.1.12, Figures 197 to 202). The log pages are in [`crate::log`].
+//! Get Log Page (Base, Get Log Page command). The log pages are in [`crate::log`].
 
 use super::opcode::AdminOpcode;
 use super::{INVALID_FIELD, named_codes};
@@ -8,7 +8,7 @@ use crate::sqe::Sqe;
 use crate::status::Status;
 
 named_codes! {
-    /// Log page identifier (LID), Base Figure 203.
+    /// Log page identifier (LID).
     LogPageId {
         SUPPORTED_LOG_PAGES = 0x00, "Supported Log Pages";
         ERROR_INFORMATION = 0x01, "Error Information";

@@ -35,7 +35,7 @@ pub use reservation::{
 const INVALID_FIELD: Status = Status::permanent(StatusCode::INVALID_FIELD);
 const INVALID_OPCODE: Status = Status::permanent(StatusCode::INVALID_OPCODE);
 
-/// Reserved values of FUSE and PSDT are invalid fields in any command (Base Figure 91).
+/// Reserved values of FUSE and PSDT are invalid fields in any command (Base, Command Dword 0).
 fn check_common(sqe: &Sqe) -> Result<(), Status> {
     if sqe.fuse().is_some() && sqe.psdt().is_some() { Ok(()) } else { Err(INVALID_FIELD) }
 }

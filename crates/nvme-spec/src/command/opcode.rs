@@ -1,9 +1,9 @@
-//! Opcodes (Base Figures 138 and 390, NVM Figure 21, Base 6).
+//! Opcodes (Base, Opcodes for Admin, I/O and Fabrics Commands; NVM, Opcodes).
 
 use super::INVALID_OPCODE;
 use crate::status::Status;
 
-/// The opcode of every fabrics command; byte 4 of the entry tells which (Base 6).
+/// The opcode of every fabrics command; byte 4 of the entry tells which (Base, Fabrics Command Set).
 pub const FABRICS_OPCODE: u8 = 0x7F;
 
 /// Which way a command's data goes: bits 1:0 of a standard opcode.
@@ -181,13 +181,13 @@ mod tests {
 
     #[test]
     fn the_figures_opcodes_and_no_others() {
-        // Base Figure 138.
+        // Base, Opcodes for Admin Commands.
         let admin = [
             0x00, 0x01, 0x02, 0x04, 0x05, 0x06, 0x08, 0x09, 0x0A, 0x0C, 0x0D, 0x10, 0x11, 0x14, 0x15, 0x18,
             0x19, 0x1A, 0x1C, 0x1D, 0x1E, 0x20, 0x24, 0x7C, 0x80, 0x81, 0x82, 0x84, 0x86,
         ];
         decodes_only(AdminOpcode::raw, &admin);
-        // NVM Figure 21 and Base Figure 390.
+        // NVM, Opcodes for NVM Commands; Base, Opcodes for I/O Commands.
         let nvm = [0x0, 0x1, 0x2, 0x4, 0x5, 0x8, 0x9, 0xC, 0xD, 0xE, 0x11, 0x12, 0x15, 0x18, 0x19, 0x1D];
         decodes_only(NvmOpcode::raw, &nvm);
         decodes_only(FabricsType::raw, &[0, 1, 4, 5, 6, 8]);

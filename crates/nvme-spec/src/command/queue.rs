@@ -1,4 +1,4 @@
-//! Create I/O queues (PCIe 4.1, Base 5.2.1 and 5.2.2).
+//! Create I/O queues (Base, Memory-Based Transport Admin Commands).
 
 use super::opcode::AdminOpcode;
 use crate::bits::{get32, high16, join16, low16};

@@ -1,4 +1,4 @@
-//! Reservation commands (Base 7.2 to 7.5). Their data is in [`crate::reservation`].
+//! Reservation commands (Base, I/O Commands). Their data is in [`crate::reservation`].
 
 use super::INVALID_FIELD;
 use super::log_page::DwordCount;

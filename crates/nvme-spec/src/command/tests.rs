@@ -29,7 +29,7 @@ fn both_ways_admin(bytes: [u8; 64], command: AdminCommand) {
 
 #[test]
 fn block_commands() {
-    // NVM 3.3.6 (Write, Figures 63 to 69): SLBA CDW10-11, NLB CDW12 15:0, DTYPE 23:20, STC 24, PRINFO 29:26,
+    // NVM, Write command: SLBA CDW10-11, NLB CDW12 15:0, DTYPE 23:20, STC 24, PRINFO 29:26,
     // FUA 30, LR 31; DSM CDW13 7:0, DSPEC 31:16; ILBRT CDW14; LBAT CDW15 15:0, LBATM 31:16.
     let dwords = [0x5566_7788, 0x1122_3344, 0xF410_0007, 0xABCD_0042, 0xDEAD_BEEF, 0xFFFF_0A0B];
     let io = BlockIo {
@@ -55,7 +55,8 @@ fn block_commands() {
 
 #[test]
 fn each_control_bit() {
-    // CDW12: STC 24, DEAC 25 (NVM 3.3.8), PRCHK 28:26 (reference, application, guard), PRACT 29, FUA 30, LR 31.
+    // CDW12: STC 24, DEAC 25 (NVM, Write Zeroes), PRCHK 28:26 (reference, application, guard), PRACT 29, FUA
+    // 30, LR 31.
     let flags = [
         IoControl::STORAGE_TAG_CHECK,
         IoControl::DEALLOCATE,
@@ -75,7 +76,7 @@ fn each_control_bit() {
 #[test]
 fn flush_and_dataset_management() {
     both_ways_nvm(entry(0x00, 0xFFFF_FFFF, [0; 6]), NvmCommand::Flush(Nsid::ALL));
-    // NVM Figures 43 and 44: NR CDW10 7:0, 0-based; IDR, IDW, AD in CDW11 2:0.
+    // NVM, Dataset Management: NR CDW10 7:0, 0-based; IDR, IDW, AD in CDW11 2:0.
     let trim = DatasetManagement::deallocate(NSID, RangeCount::new(256).unwrap());
     both_ways_nvm(entry(0x09, 5, [0xFF, 4, 0, 0, 0, 0]), NvmCommand::DatasetManagement(trim));
     assert_eq!((trim.ranges.bytes(), RangeCount::MAX.get()), (4096, 256));
@@ -84,7 +85,7 @@ fn flush_and_dataset_management() {
 
 #[test]
 fn dataset_range() {
-    // NVM Figure 45: context attributes 3:0, length 7:4, SLBA 15:8.
+    // NVM, Dataset Management Range Definition: context attributes 3:0, length 7:4, SLBA 15:8.
     let bytes = [1, 2, 3, 4, 0x10, 0, 0, 0x80, 8, 7, 6, 5, 4, 3, 2, 1];
     let range =
         DsmRange { context_attributes: 0x0403_0201, blocks: 0x8000_0010, slba: Lba(0x0102_0304_0506_0708) };
@@ -95,7 +96,7 @@ fn dataset_range() {
 
 #[test]
 fn reservation_commands() {
-    // Base 7.5: RREGA CDW10 2:0, IEKEY 3, CPTPL 31:30.
+    // Base, Reservation Register: RREGA CDW10 2:0, IEKEY 3, CPTPL 31:30.
     let register = ReservationRegister {
         nsid: NSID,
         action: RegisterAction::Replace,
@@ -103,7 +104,7 @@ fn reservation_commands() {
         persist: PersistChange::PersistThroughPowerLoss,
     };
     both_ways_nvm(entry(0x0D, 5, [0xC000_000A, 0, 0, 0, 0, 0]), NvmCommand::ReservationRegister(register));
-    // Base 7.2: RACQA 2:0, IEKEY 3, RTYPE 15:8.
+    // Base, Reservation Acquire: RACQA 2:0, IEKEY 3, RTYPE 15:8.
     let acquire = ReservationAcquire {
         nsid: NSID,
         action: AcquireAction::PreemptAndAbort,
@@ -111,7 +112,7 @@ fn reservation_commands() {
         rtype: ReservationType::WriteExclusiveRegistrantsOnly,
     };
     both_ways_nvm(entry(0x11, 5, [0x0302, 0, 0, 0, 0, 0]), NvmCommand::ReservationAcquire(acquire));
-    // Base 7.4: RRELA 2:0, IEKEY 3, RTYPE 15:8.
+    // Base, Reservation Release: RRELA 2:0, IEKEY 3, RTYPE 15:8.
     let release = ReservationRelease {
         nsid: NSID,
         action: ReleaseAction::Release,
@@ -126,7 +127,7 @@ fn reservation_commands() {
         ..release
     };
     both_ways_nvm(entry(0x15, 5, [0x0001, 0, 0, 0, 0, 0]), NvmCommand::ReservationRelease(clear));
-    // Base 7.3: NUMD CDW10, EDS CDW11 bit 0.
+    // Base, Reservation Report: NUMD CDW10, EDS CDW11 bit 0.
     let report =
         ReservationReport { nsid: NSID, length: DwordCount::from_bytes(4096).unwrap(), extended: true };
     both_ways_nvm(entry(0x0E, 5, [0x3FF, 1, 0, 0, 0, 0]), NvmCommand::ReservationReport(report));
@@ -149,7 +150,8 @@ fn reserved_reservation_values_are_invalid_fields() {
 
 #[test]
 fn queue_commands() {
-    // Base 5.2.2: QID CDW10 15:0, QSIZE 31:16 0-based; PC CDW11 0, QPRIO 2:1, CQID 31:16; NVMSETID CDW12.
+    // Base, Create I/O Submission Queue: QID CDW10 15:0, QSIZE 31:16 0-based; PC CDW11 0, QPRIO 2:1, CQID
+    // 31:16; NVMSETID CDW12.
     let sq = CreateIoSq {
         qid: QueueId(3),
         size: QueueSize::new(1024).unwrap(),
@@ -162,7 +164,7 @@ fn queue_commands() {
     let mut bytes = entry(0x01, 0, [0x03FF_0003, 0x0002_0005, 9, 0, 0, 0]);
     bytes[24..32].copy_from_slice(&[0, 0, 6, 5, 4, 3, 2, 1]);
     both_ways_admin(bytes, AdminCommand::CreateIoSq(sq));
-    // Base 5.2.1: PC CDW11 0, IEN 1, IV 31:16.
+    // Base, Create I/O Completion Queue: PC CDW11 0, IEN 1, IV 31:16.
     let cq = CreateIoCq {
         qid: QueueId(2),
         size: QueueSize::new(2).unwrap(),
@@ -192,7 +194,7 @@ fn a_queue_has_two_entries_at_least() {
 
 #[test]
 fn get_log_page() {
-    // Base Figures 198 to 202: LID CDW10 7:0, LSP 14:8, RAE 15, NUMDL 31:16; NUMDU CDW11 15:0, LSI 31:16;
+    // Base, Get Log Page: LID CDW10 7:0, LSP 14:8, RAE 15, NUMDL 31:16; NUMDU CDW11 15:0, LSI 31:16;
     // LPO CDW12-13; UUID index CDW14 6:0, OT 23, CSI 31:24.
     let page = GetLogPage {
         lid: LogPageId::ASYMMETRIC_NAMESPACE_ACCESS,
@@ -225,7 +227,7 @@ fn dword_counts() {
 
 #[test]
 fn identify() {
-    // Base Figures 306 to 308: CNS CDW10 7:0, CNTID 31:16; CNS specific CDW11 15:0, CSI 31:24; UUID index CDW14.
+    // Base, Identify: CNS CDW10 7:0, CNTID 31:16; CNS specific CDW11 15:0, CSI 31:24; UUID index CDW14.
     let identify = Identify {
         cns: Cns::COMMAND_SET_NAMESPACE,
         nsid: NSID,
@@ -241,7 +243,7 @@ fn identify() {
 
 #[test]
 fn features() {
-    // Base 5.1.25: FID CDW10 7:0, SV 31. Base 5.1.11: SEL CDW10 10:8.
+    // Base, Set Features: FID CDW10 7:0, SV 31. Get Features: SEL CDW10 10:8.
     let set = SetFeatures { save: true, ..SetFeatures::value(FeatureId::NUMBER_OF_QUEUES, 0x0007_0007) };
     both_ways_admin(entry(0x09, 0, [0x8000_0007, 0x0007_0007, 0, 0, 0, 0]), AdminCommand::SetFeatures(set));
     let get = GetFeatures { select: Select::Supported, ..GetFeatures::current(FeatureId::HOST_IDENTIFIER) };
@@ -256,7 +258,7 @@ fn features() {
 
 #[test]
 fn small_admin_commands() {
-    // Base 5.1.1: SQID CDW10 15:0, CID 31:16.
+    // Base, Abort: SQID CDW10 15:0, CID 31:16.
     let abort = AdminCommand::Abort { sqid: QueueId(3), cid: CommandId(0xABCD) };
     both_ways_admin(entry(0x08, 0, [0xABCD_0003, 0, 0, 0, 0, 0]), abort);
     both_ways_admin(entry(0x0C, 0, [0; 6]), AdminCommand::AsyncEventRequest);

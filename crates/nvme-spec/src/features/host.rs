@@ -4,7 +4,7 @@
 use crate::bytes::{TooShort, prefix};
 use crate::structure::data_structure;
 
-/// Keep Alive Timer, feature 0Fh (Base 5.1.25.1.8).
+/// Keep Alive Timer, feature 0Fh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct KeepAliveTimer {
     /// Keep Alive Timeout (KATO) in milliseconds; 0 turns it off.
@@ -26,7 +26,7 @@ impl KeepAliveTimer {
 }
 
 data_structure! {
-    /// Host Behavior Support, feature 16h (Base 5.1.25.1.14): the data of the command.
+    /// Host Behavior Support, feature 16h: the data of the command.
     HostBehaviorSupport, "Host Behavior Support", 512 {
         /// Advanced Command Retry Enable (ACRE): 1 lets the controller answer with a Command Retry Delay.
         0 acre: u8,
@@ -41,7 +41,7 @@ data_structure! {
     }
 }
 
-/// Host Identifier, feature 81h (Base 5.1.25.1.27): the data of the command, which reservations go by.
+/// Host Identifier, feature 81h: the data of the command, which reservations go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HostIdentifier {
     /// 64 bits, EXHID 0.
@@ -85,7 +85,7 @@ impl HostIdentifier {
     }
 }
 
-/// Namespace Write Protection Config, feature 84h (Base 5.1.25.1.30).
+/// Namespace Write Protection Config, feature 84h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum NamespaceWriteProtection {

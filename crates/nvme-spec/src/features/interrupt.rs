@@ -1,4 +1,4 @@
-//! Interrupt Coalescing (08h) and Interrupt Vector Configuration (09h), Base 5.1.25.2.2 and 5.1.25.2.3.
+//! Interrupt Coalescing (08h) and Interrupt Vector Configuration (09h).
 
 use crate::bits::{get32, join16, low8, low16, set32};
 

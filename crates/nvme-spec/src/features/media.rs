@@ -4,7 +4,7 @@
 use crate::bits::{get32, join16, low8, low16, set32};
 use crate::structure::flags;
 
-/// Power Management, feature 02h (Base 5.1.25.1.2).
+/// Power Management, feature 02h.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PowerManagement {
     /// Power State (PS), 0..=31.
@@ -37,12 +37,13 @@ pub enum ThresholdType {
     Under = 1,
 }
 
-/// Temperature Threshold, feature 04h (Base 5.1.25.1.3).
+/// Temperature Threshold, feature 04h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TemperatureThreshold {
     /// Temperature Threshold (TMPTH) in kelvins.
     pub kelvins: u16,
-    /// Threshold Temperature Select (TMPSEL): 0 is the composite temperature, 1..=8 a sensor, Fh all (Set only).
+    /// Threshold Temperature Select (TMPSEL): 0 is the composite temperature, 1..=8 a sensor, Fh all (Set
+    /// only).
     pub sensor: u8,
     /// Over or under.
     pub kind: ThresholdType,
@@ -67,7 +68,7 @@ impl TemperatureThreshold {
     }
 }
 
-/// Error Recovery, feature 05h (NVM 4.1.3.2).
+/// Error Recovery, feature 05h.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ErrorRecovery {
     /// Time Limited Error Recovery (TLER), in units of 100 ms; 0 is no limit.
@@ -91,7 +92,7 @@ impl ErrorRecovery {
 }
 
 flags! {
-    /// Reservation Notification Mask, feature 82h (Base 5.1.25.1.28): a set bit keeps a notification back.
+    /// Reservation Notification Mask, feature 82h: a set bit keeps a notification back.
     ReservationMask: u32 {
         /// Mask Registration Preempted (REGPRE).
         REGISTRATION_PREEMPTED = 1;

@@ -1,5 +1,5 @@
-//! Features: the values that Set Features takes in dword 11 and Get Features returns in dword 0 (Base 5.1.25,
-//! NVM 4.1.3).
+//! Features: the values that Set Features takes in dword 11 and Get Features returns in dword 0 (Base and
+//! NVM, Feature Specific Information; each feature's clause has its name).
 
 mod host;
 mod interrupt;
@@ -16,7 +16,7 @@ use crate::structure::flags;
 pub use crate::async_event::AsyncEvents as AsyncEventConfiguration;
 
 flags! {
-    /// What can be done with a feature: dword 0 of Get Features with Select 3 (Base Figure 196).
+    /// What can be done with a feature: dword 0 of Get Features with Select 3 (Base, Get Features command).
     FeatureCapabilities: u32 {
         /// The value can be saved.
         SAVEABLE = 0;

@@ -27,7 +27,7 @@ impl QueueCount {
     }
 }
 
-/// Number of Queues, feature 07h (Base 5.1.25.2.1): asked for by Set Features, and allocated as its completion
+/// Number of Queues, feature 07h: asked for by Set Features, and allocated as its completion
 /// says. A controller may allocate more or fewer than asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NumberOfQueues {
@@ -55,7 +55,7 @@ impl NumberOfQueues {
     }
 }
 
-/// Arbitration, feature 01h (Base 5.1.25.1.1).
+/// Arbitration, feature 01h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Arbitration {
     /// Arbitration Burst (AB) as a power of two of commands; 7 is no limit.

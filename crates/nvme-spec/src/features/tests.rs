@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn number_of_queues() {
-    // Base 5.1.25.2.1: NSQR 15:0, NCQR 31:16, both 0-based; 65535 is not allowed.
+    // Base, Number of Queues: NSQR 15:0, NCQR 31:16, both 0-based; 65535 is not allowed.
     let asked = NumberOfQueues::from_raw(0x0007_000F).unwrap();
     assert_eq!((asked.submission.get(), asked.completion.get()), (16, 8));
     assert_eq!(asked.raw(), 0x0007_000F);
@@ -15,14 +15,14 @@ fn number_of_queues() {
 
 #[test]
 fn arbitration() {
-    // Base 5.1.25.1.1: AB 2:0, LPW 15:8, MPW 23:16, HPW 31:24.
+    // Base, Arbitration: AB 2:0, LPW 15:8, MPW 23:16, HPW 31:24.
     let value = Arbitration { burst: 7, low_weight: 1, medium_weight: 2, high_weight: 3 };
     assert_eq!((Arbitration::from_raw(0x0302_01FF), value.raw()), (value, 0x0302_0107));
 }
 
 #[test]
 fn interrupts() {
-    // Base 5.1.25.2.2: THR 7:0, TIME 15:8. Base 5.1.25.2.3: IV 15:0, CD 16.
+    // Base, Interrupt Coalescing: THR 7:0, TIME 15:8. Base, Interrupt Vector Configuration: IV 15:0, CD 16.
     let coalescing = InterruptCoalescing { threshold: 3, time: 0x10 };
     assert_eq!((InterruptCoalescing::from_raw(0x1003), coalescing.raw()), (coalescing, 0x1003));
     let vector = InterruptVectorConfiguration { vector: 0x0102, coalescing_disabled: true };
@@ -31,7 +31,7 @@ fn interrupts() {
 
 #[test]
 fn power_and_temperature() {
-    // Base 5.1.25.1.2: PS 4:0, WH 7:5. Base 5.1.25.1.3: TMPTH 15:0, TMPSEL 19:16, THSEL 21:20.
+    // Base, Power Management: PS 4:0, WH 7:5. Temperature Threshold: TMPTH 15:0, TMPSEL 19:16, THSEL 21:20.
     let power = PowerManagement { power_state: 4, workload_hint: 2 };
     assert_eq!((PowerManagement::from_raw(0x44), power.raw()), (power, 0x44));
     let threshold = TemperatureThreshold { kelvins: 343, sensor: 0xF, kind: ThresholdType::Under };
@@ -44,7 +44,7 @@ fn power_and_temperature() {
 
 #[test]
 fn error_recovery() {
-    // NVM 4.1.3.2: TLER 15:0, DULBE 16.
+    // NVM, Error Recovery: TLER 15:0, DULBE 16.
     let value = ErrorRecovery { time_limit: 50, deallocated_error: true };
     assert_eq!((ErrorRecovery::from_raw(0x0001_0032), value.raw()), (value, 0x0001_0032));
 }
@@ -87,7 +87,8 @@ fn write_protection_states() {
 
 #[test]
 fn flags_by_bit() {
-    // Base Figure 196; feature 06h WCE bit 0; 0Bh; 82h REGPRE 1, RESREL 2, RESPRE 3; 83h PTPL 0.
+    // Base, Get Features with Select 011b; feature 06h WCE bit 0; 0Bh; 82h REGPRE 1, RESREL 2, RESPRE 3; 83h
+    // PTPL 0.
     assert_eq!(FeatureCapabilities::CHANGEABLE.bits(), 4);
     assert_eq!(VolatileWriteCacheEnable::ENABLED.bits(), 1);
     let events = AsyncEventConfiguration::NAMESPACE_ATTRIBUTE | AsyncEventConfiguration::ANA_CHANGE;

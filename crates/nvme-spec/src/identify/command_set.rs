@@ -1,5 +1,6 @@
-//! Structures that I/O command sets added: CNS 05h and 06h of the NVM command set (NVM Figures 118 to 121), and
-//! CNS 08h, which is the same for all (Base Figure 319).
+//! Structures that I/O command sets added: CNS 05h and 06h of the NVM command set (NVM, I/O Command Set
+//! specific Identify data structures), and CNS 08h, which is the same for all (Base, I/O Command Set
+//! Independent Identify Namespace).
 
 use super::namespace_fields::{
     NamespaceAttributes, NamespaceSharing, NamespaceStatus, ReservationCapabilities,
@@ -72,8 +73,8 @@ data_structure! {
 data_structure! {
     /// I/O Command Set Independent Identify Namespace, CNS 08h.
     IndependentNamespace, "I/O Command Set Independent Identify Namespace", 4096 {
-        /// Common Namespace Features (NSFEAT): not the layout of CNS 00h. Bit 3 is UIDREUSE, bit 4 RMEDIA (rotational
-        /// media), bit 5 VWCNP (a volatile write cache is not present).
+        /// Common Namespace Features (NSFEAT): not the layout of CNS 00h. Bit 3 is UIDREUSE, bit 4 RMEDIA
+        /// (rotational media), bit 5 VWCNP (a volatile write cache is not present).
         0 nsfeat: u8,
         /// Multi-path and namespace sharing (NMIC).
         1 nmic: NamespaceSharing,

@@ -1,4 +1,4 @@
-//! Identify Controller, CNS 01h (Base Figure 312).
+//! Identify Controller, CNS 01h (Base, Identify Controller Data Structure).
 
 use super::controller_flags::{
     AdminCommands, AnaCapabilities, ControllerAttributes, ControllerType, FormatAttributes, FusedOperations,
@@ -39,7 +39,7 @@ impl QueueEntrySizes {
 }
 
 data_structure! {
-    /// Power State Descriptor (PSD), Base Figure 313.
+    /// Power State Descriptor (PSD), Base, Power State Descriptor Data Structure.
     PowerState, "Power State Descriptor", 32 {
         /// Maximum Power (MP), in units that bit 0 of `flags` says: 0.01 W if clear, 0.0001 W if set.
         0 maximum_power: u16,
@@ -233,8 +233,8 @@ data_structure! {
 }
 
 impl IdentifyController {
-    /// The most bytes that one command can transfer: 2^MDTS smallest pages (CAP.MPSMIN). `None` is no limit; so
-    /// is a limit that 64 bits cannot say.
+    /// The most bytes that one command can transfer: 2^MDTS smallest pages (CAP.MPSMIN). `None` is no limit;
+    /// so is a limit that 64 bits cannot say.
     #[must_use]
     pub fn max_transfer_bytes(&self, mpsmin: PageSize) -> Option<u64> {
         if self.mdts == 0 { None } else { mpsmin.bytes().checked_mul(1_u64.checked_shl(self.mdts.into())?) }

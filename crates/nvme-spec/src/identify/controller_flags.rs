@@ -1,4 +1,4 @@
-//! Fields of Identify Controller that are bits (Base Figure 312).
+//! Fields of Identify Controller that are bits (Base, Identify Controller Data Structure).
 
 use crate::bits::low8;
 use crate::structure::{flags, packed};
@@ -267,7 +267,8 @@ impl SglSupport {
         self.0 & Self::TRANSPORT != 0
     }
 
-    /// SGL Descriptor Threshold (SDT): the recommended most descriptors of one command; 0 is no recommendation.
+    /// SGL Descriptor Threshold (SDT): the recommended most descriptors of one command; 0 is no
+    /// recommendation.
     #[must_use]
     pub const fn descriptor_threshold(self) -> u8 {
         low8(self.0 >> 8)

@@ -1,4 +1,4 @@
-//! Namespace Identification Descriptor list, CNS 03h (Base 5.1.13.2.3, Figure 315).
+//! Namespace Identification Descriptor list, CNS 03h (Base, Namespace Identification Descriptor).
 
 use super::IDENTIFY_BYTES;
 use crate::command::CommandSetId;

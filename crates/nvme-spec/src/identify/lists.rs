@@ -1,4 +1,4 @@
-//! Namespace lists: CNS 02h, 07h and 10h, and log page 04h (Base Figure 137).
+//! Namespace lists: CNS 02h, 07h and 10h, and log page 04h (Base, Namespace List Format).
 
 use crate::bytes::{TooShort, prefix};
 use crate::ids::Nsid;

@@ -1,4 +1,4 @@
-//! What Identify returns (Base 5.1.13.2, NVM 4.1.5). Each structure has 4096 bytes.
+//! What Identify returns (Base and NVM, Identify Data Structures). Each structure has 4096 bytes.
 
 mod command_set;
 mod controller;

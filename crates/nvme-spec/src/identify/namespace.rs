@@ -1,4 +1,4 @@
-//! Identify Namespace, CNS 00h (NVM Figure 114).
+//! Identify Namespace, CNS 00h (NVM, Identify Namespace Data Structure).
 
 use super::namespace_fields::{
     DeallocateFeatures, FormattedLba, LbaFormat, NamespaceAttributes, NamespaceFeatures, NamespaceSharing,
@@ -8,8 +8,8 @@ use crate::protection::ProtectionSettings;
 use crate::structure::data_structure;
 
 data_structure! {
-    /// Identify Namespace, CNS 00h. The fields have the specification's acronyms. An inactive namespace is all
-    /// zeroes.
+    /// Identify Namespace, CNS 00h. The fields have the specification's acronyms. An inactive namespace is
+    /// all zeroes.
     IdentifyNamespace, "Identify Namespace", 4096 {
         /// Namespace Size (NSZE) in logical blocks.
         0 nsze: u64,

@@ -1,4 +1,4 @@
-//! Fields of the Identify Namespace structures (NVM Figures 114 to 117, Base Figure 319).
+//! Fields of the Identify Namespace structures (NVM, Identify Namespace Data Structure, NVM Command Set).
 
 use crate::bits::{get32, low8, low16, set32};
 use crate::structure::{flags, packed};

@@ -1,11 +1,11 @@
-//! Asymmetric Namespace Access, log page 0Ch (Base Figures 220 to 222).
+//! Asymmetric Namespace Access, log page 0Ch (Base, Asymmetric Namespace Access Log Page).
 
 use crate::bytes::{array_at, put, u32_at};
 use crate::ids::Nsid;
 use crate::structure::data_structure;
 
-/// The most namespaces that this crate accepts in one group: as many as a controller with 64 Ki of them has. A
-/// lying controller cannot make a host walk further.
+/// The most namespaces that this crate accepts in one group: as many as a controller with 64 Ki of them has.
+/// A lying controller cannot make a host walk further.
 pub const NSIDS_PER_GROUP_MAX: u32 = 65_536;
 
 const GROUP_BYTES: usize = 32;
@@ -158,9 +158,8 @@ impl<'a> AnaWriter<'a> {
 
     /// Adds a group.
     ///
-    /// # Errors
-    /// [`AnaError::Truncated`] when there is no room for it, [`AnaError::TooManyNamespaces`] when it is too large;
-    /// nothing is written then.
+    /// # Errors [`AnaError::Truncated`] when there is no room for it, [`AnaError::TooManyNamespaces`] when it
+    /// is too large; nothing is written then.
     pub fn push(
         &mut self,
         anagrpid: u32,

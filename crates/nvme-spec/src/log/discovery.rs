@@ -1,4 +1,4 @@
-//! Discovery, log page 70h (Base Figures 293 to 296, RDMA transport Figure 3).
+//! Discovery, log page 70h (Base, Discovery Log Page; RDMA transport, TSAS).
 
 use crate::command::named_codes;
 use crate::ids::ControllerId;

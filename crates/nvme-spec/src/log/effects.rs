@@ -1,4 +1,4 @@
-//! Commands Supported and Effects, log page 05h (Base Figures 211 and 212).
+//! Commands Supported and Effects, log page 05h (Base, Commands Supported and Effects Log Page).
 
 use crate::structure::{data_structure, flags};
 

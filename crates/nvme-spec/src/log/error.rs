@@ -1,4 +1,4 @@
-//! Error Information, log page 01h (Base Figure 207).
+//! Error Information, log page 01h (Base, Error Information Log Entry).
 
 use crate::ids::{CommandId, Nsid, QueueId};
 use crate::lba::Lba;
@@ -14,7 +14,8 @@ data_structure! {
         8 sqid: QueueId,
         /// Command ID (CID); FFFFh for no particular command.
         10 cid: CommandId,
-        /// Status Info: the status field in bits 15:1, see [`ErrorEntry::status`]; bit 0 may be the phase tag.
+        /// Status Info: the status field in bits 15:1, see [`ErrorEntry::status`]; bit 0 may be the phase
+        /// tag.
         12 status_info: u16,
         /// Parameter Error Location: byte in bits 7:0, bit in 10:8; FFFFh if it has none.
         14 parameter_location: u16,

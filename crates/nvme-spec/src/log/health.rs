@@ -1,4 +1,4 @@
-//! SMART / Health Information, log page 02h (Base Figure 208).
+//! SMART / Health Information, log page 02h (Base, SMART / Health Information Log Page).
 
 use crate::structure::{data_structure, flags};
 

@@ -1,4 +1,4 @@
-//! Log pages (Base 5.1.12).
+//! Log pages (Base, Log Specific Information).
 
 mod ana;
 mod discovery;

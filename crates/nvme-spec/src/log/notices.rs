@@ -7,7 +7,7 @@ use crate::structure::data_structure;
 use crate::text::Text;
 
 data_structure! {
-    /// Firmware Slot Information, log page 03h (Base Figure 209).
+    /// Firmware Slot Information, log page 03h (Base, Firmware Slot Information Log Page).
     FirmwareSlots, "Firmware Slot Information", 512 {
         /// Active Firmware Info (AFI): the active slot in bits 2:0, the one after the next reset in bits 6:4.
         0 afi: u8,
@@ -33,7 +33,7 @@ impl FirmwareSlots {
     }
 }
 
-/// Changed Attached Namespace List, log page 04h (Base Figure 210).
+/// Changed Attached Namespace List, log page 04h (Base, Changed Attached Namespace List).
 #[derive(Clone, Copy, Debug)]
 pub enum ChangedNamespaces<'a> {
     /// These namespaces changed.
@@ -75,7 +75,7 @@ pub enum ReservationNotificationType {
 }
 
 data_structure! {
-    /// Reservation Notification, log page 80h (Base 5.1.12.1.32).
+    /// Reservation Notification, log page 80h (Base, Reservation Notification Log Page).
     ReservationNotification, "Reservation Notification", 64 {
         /// Log Page Count (LPC): counts up with every notification and skips 0; 0 is an empty page.
         0 lpc: u64,

@@ -16,7 +16,8 @@ fn image<const N: usize>(fields: &[(usize, &[u8])]) -> [u8; N] {
 
 #[test]
 fn error_entry() {
-    // Base Figure 207. Status Info 8502h: status bits 15:1 are 4281h, Unrecovered Read Error with DNR.
+    // Base, Error Information Log Entry. Status Info 8502h: status bits 15:1 are 4281h, Unrecovered Read
+    // Error with DNR.
     let bytes: [u8; 64] = image(&[
         (0, &[5, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0x34, 0x12, 0x02, 0x85, 0x28, 0x00]),
         (16, &[8, 7, 6, 5, 4, 3, 2, 1, 9, 0, 0, 0, 0xC0, 3, 1, 2]),
@@ -44,7 +45,7 @@ fn error_entry() {
 
 #[test]
 fn smart_health() {
-    // Base Figure 208: each counter has 16 bytes.
+    // Base, SMART / Health Information Log Page: each counter has 16 bytes.
     let mut bytes: [u8; 512] = image(&[(0, &[0x09, 0x2C, 0x01, 100, 10, 3, 2])]);
     for (index, at) in (32..192).step_by(16).enumerate() {
         bytes[at] = index as u8 + 1;
@@ -82,7 +83,7 @@ fn smart_health() {
 
 #[test]
 fn firmware_slots() {
-    // Base Figure 209: AFI bits 2:0 active, 6:4 next; FRS1 from byte 8.
+    // Base, Firmware Slot Information Log Page: AFI bits 2:0 active, 6:4 next; FRS1 from byte 8.
     let bytes: [u8; 512] = image(&[(0, &[0x21]), (8, b"1.0     "), (56, b"7.0     ")]);
     let slots = FirmwareSlots::from_array(&bytes);
     assert_eq!((slots.active(), slots.next()), (1, Some(2)));
@@ -107,7 +108,7 @@ fn changed_namespaces() {
 
 #[test]
 fn commands_supported() {
-    // Base Figures 211 and 212: ACS from byte 0, IOCS from byte 1024; CSE bits 18:16.
+    // Base, Commands Supported and Effects Log Page: ACS from byte 0, IOCS from byte 1024; CSE bits 18:16.
     let bytes: [u8; 4096] = image(&[(0x0D * 4, &[0x09, 0, 2, 0]), (1024 + 4, &[3, 0, 0, 0])]);
     let commands = CommandsSupported::from_array(&bytes);
     assert_eq!(commands.admin[0x0D].exclusiveness(), 2);
@@ -116,8 +117,8 @@ fn commands_supported() {
     assert_eq!(commands.to_bytes(), bytes);
 }
 
-/// Base Figures 220 to 222: the header, then group 1 (optimized, namespaces 1 and 2), group 7 (inaccessible,
-/// none).
+/// Base, Asymmetric Namespace Access Log Page: the header, then group 1 (optimized, namespaces 1 and 2),
+/// group 7 (inaccessible, none).
 const ANA: [u8; 88] = [
     9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, //
     1, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, //
@@ -167,7 +168,7 @@ fn ana_page_of_a_lying_controller() {
 
 #[test]
 fn discovery_page() {
-    // Base Figures 293 and 294; TSAS as the RDMA transport has it.
+    // Base, Discovery Log Page; TSAS as the RDMA transport has it.
     let header: [u8; 1024] = image(&[(0, &[7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0])]);
     let value = DiscoveryHeader { genctr: 7, numrec: 2, recfmt: DISCOVERY_RECORD_FORMAT };
     assert_eq!((DiscoveryHeader::from_bytes(&header), value.to_bytes()), (Ok(value.clone()), header));
@@ -205,7 +206,7 @@ fn discovery_page() {
 
 #[test]
 fn reservation_notification() {
-    // Base 5.1.12.1.32: LPC 7:0, RNLPT 8, NALP 9, NSID 15:12.
+    // Base, Reservation Notification Log Page: LPC 7:0, RNLPT 8, NALP 9, NSID 15:12.
     let bytes: [u8; 64] = image(&[(0, &[2, 0, 0, 0, 0, 0, 0, 0, 3, 1, 0, 0, 9, 0, 0, 0])]);
     let page = ReservationNotification { lpc: 2, rnlpt: 3, nalp: 1, nsid: Nsid(9) };
     assert_eq!((ReservationNotification::from_bytes(&bytes), page.to_bytes()), (Ok(page.clone()), bytes));

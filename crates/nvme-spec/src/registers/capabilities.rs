@@ -1,4 +1,4 @@
-//! Controller Capabilities and Ready Timeouts (Base 3.1.4.1 and 3.1.4.21).
+//! Controller Capabilities and Ready Timeouts (Base, Controller Property Definitions).
 
 use super::doorbell::DoorbellStride;
 use super::register_value;
@@ -8,7 +8,7 @@ use crate::prp::PageSize;
 /// What one unit of CAP.TO and of CRTO is, in milliseconds.
 const TIMEOUT_UNIT_MS: u32 = 500;
 
-/// Controller Capabilities (CAP), Base Figure 36.
+/// Controller Capabilities (CAP).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Capabilities(u64);
 
@@ -136,7 +136,8 @@ impl Capabilities {
         get64(self.0, 59, 1) != 0
     }
 
-    /// Controller Ready Modes Supported (CRMS): Controller Ready Independent of Media, which CC.CRIME selects.
+    /// Controller Ready Modes Supported (CRMS): Controller Ready Independent of Media, which CC.CRIME
+    /// selects.
     #[must_use]
     pub const fn crims(self) -> bool {
         get64(self.0, 60, 1) != 0
@@ -197,7 +198,7 @@ impl Capabilities {
     }
 }
 
-/// Controller Ready Timeouts (CRTO), Base Figure 57.
+/// Controller Ready Timeouts (CRTO).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ReadyTimeouts(u32);
 
@@ -227,8 +228,8 @@ impl ReadyTimeouts {
 mod tests {
     use super::*;
 
-    // Base Figure 36. MQES 1023 (bits 15:0), CQR (16), TO 30 (31:24), DSTRD 2 (35:32), NSSRS (36), CSS NVM
-    // (37), MPSMIN 0 (51:48), MPSMAX 4 (55:52), CRMS.CRWMS (59).
+    // Base, CAP - Controller Capabilities. MQES 1023 (bits 15:0), CQR (16), TO 30 (31:24), DSTRD 2 (35:32),
+    // NSSRS (36), CSS NVM (37), MPSMIN 0 (51:48), MPSMAX 4 (55:52), CRMS.CRWMS (59).
     const CAP: u64 = 0x0840_0032_1E01_03FF;
 
     #[test]
@@ -272,7 +273,7 @@ mod tests {
 
     #[test]
     fn ready_timeouts_in_half_seconds() {
-        // Base Figure 57: CRWMT 15:0, CRIMT 31:16.
+        // Base, CRTO - Controller Ready Timeouts: CRWMT 15:0, CRIMT 31:16.
         let crto = ReadyTimeouts::from_raw(0x0003_003C);
         assert_eq!((crto.with_media_ms(), crto.independent_of_media_ms()), (30_000, 1_500));
         assert_eq!(ReadyTimeouts::new(0x3C, 3).raw(), 0x0003_003C);

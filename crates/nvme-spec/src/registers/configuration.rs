@@ -1,10 +1,10 @@
-//! Controller Configuration and Admin Queue Attributes (Base 3.1.4.5 and 3.1.4.8).
+//! Controller Configuration and Admin Queue Attributes (Base, Controller Property Definitions).
 
 use super::register_value;
 use crate::bits::{get32, low8, low16, set32};
 use crate::prp::PageSize;
 
-/// Controller Configuration (CC), Base Figure 41.
+/// Controller Configuration (CC).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ControllerConfiguration(u32);
 
@@ -153,7 +153,7 @@ impl ControllerConfiguration {
     }
 }
 
-/// Admin Queue Attributes (AQA), Base Figure 44.
+/// Admin Queue Attributes (AQA).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct AdminQueueAttributes(u32);
 
@@ -192,7 +192,8 @@ impl AdminQueueAttributes {
 mod tests {
     use super::*;
 
-    // Base Figure 41: EN 0, CSS 6:4, MPS 10:7, AMS 13:11, SHN 15:14, IOSQES 19:16, IOCQES 23:20, CRIME 24.
+    // Base, CC - Controller Configuration: EN 0, CSS 6:4, MPS 10:7, AMS 13:11, SHN 15:14, IOSQES 19:16,
+    // IOCQES 23:20, CRIME 24.
     const CC: u32 = 0b1_0100_0110_0100_1001_0110_0001;
 
     #[test]
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn admin_queue_sizes() {
-        // Base Figure 44: ASQS 11:0, ACQS 27:16, both 0-based.
+        // Base, AQA - Admin Queue Attributes: ASQS 11:0, ACQS 27:16, both 0-based.
         let aqa = AdminQueueAttributes::from_raw(0x00FF_001F);
         assert_eq!((aqa.sq_entries(), aqa.cq_entries()), (32, 256));
         assert_eq!(AdminQueueAttributes::new(32, 256), Some(aqa));

@@ -1,4 +1,4 @@
-//! Doorbells (PCIe 3.1.2.1 and 3.1.2.2).
+//! Doorbells (PCIe, Doorbell Registers).
 
 use crate::ids::QueueId;
 
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn offsets_of_the_clause() {
-        // PCIe 3.1.2.1: 1000h + (2y * (4 << DSTRD)); 3.1.2.2: 1000h + ((2y + 1) * (4 << DSTRD)).
+        // PCIe, SQyTDBL: 1000h + (2y * (4 << DSTRD)); CQyHDBL: 1000h + ((2y + 1) * (4 << DSTRD)).
         let packed = DoorbellStride::from_raw(0);
         assert_eq!(packed.offset(QueueId(0), Doorbell::SqTail), 0x1000);
         assert_eq!(packed.offset(QueueId(0), Doorbell::CqHead), 0x1004);

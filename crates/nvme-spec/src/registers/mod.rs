@@ -1,4 +1,5 @@
-//! Controller properties: the registers of BAR0 over PCIe, the properties of Fabrics (Base 3.1.4).
+//! Controller properties: the registers of BAR0 over PCIe, the properties of Fabrics (Base, Controller
+//! Properties).
 
 mod capabilities;
 mod configuration;
@@ -12,7 +13,7 @@ pub use configuration::{
 pub use doorbell::{DOORBELLS_OFFSET, Doorbell, DoorbellStride};
 pub use status::{ControllerStatus, ShutdownStatus};
 
-/// The offset of each property in bytes (Base Figure 33; PCIe Figure 4 for the interrupt masks).
+/// The offset of each property in bytes (Base, Property Definition; PCIe for the interrupt masks).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Register {
@@ -103,8 +104,8 @@ impl Register {
         }
     }
 
-    /// The property that has this byte, and the byte's offset in it: a controller serves accesses to the upper
-    /// dword of a 64-bit property too. `None` for reserved offsets.
+    /// The property that has this byte, and the byte's offset in it: a controller serves accesses to the
+    /// upper dword of a 64-bit property too. `None` for reserved offsets.
     #[must_use]
     pub fn containing(offset: u32) -> Option<(Self, u32)> {
         let owns = |register: &Self| {
@@ -117,10 +118,11 @@ impl Register {
 /// What a read returns when the device is gone: PCIe completes it with all ones.
 pub const ALL_ONES_32: u32 = u32::MAX;
 
-/// What NSSR takes to start an NVM subsystem reset: "NVMe" (Base 3.1.4.7).
+/// What NSSR takes to start an NVM subsystem reset: "NVMe" (Base, NVM Subsystem Reset property).
 pub const NSSR_RESET: u32 = 0x4E56_4D65;
 
-/// Version (VS), and Identify Controller's VER: which specification the controller follows (Base 3.1.4.2).
+/// Version (VS), and Identify Controller's VER: which specification the controller follows (Base, Version
+/// property).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u32);
 
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn offsets_of_the_figure() {
-        // Base Figure 33.
+        // Base, Property Definition.
         let offsets: Vec<u32> = Register::ALL.iter().map(|register| register.offset()).collect();
         let figure = [
             0x0, 0x8, 0xC, 0x10, 0x14, 0x1C, 0x20, 0x24, 0x28, 0x30, 0x38, 0x3C, 0x40, 0x44, 0x48, 0x50,
@@ -228,7 +230,7 @@ mod tests {
 
     #[test]
     fn versions() {
-        // Base 3.1.4.2: 2.1 is 00020100h.
+        // Base, Version property: 2.1 is 00020100h.
         assert_eq!(Version::V2_1.raw(), 0x0002_0100);
         assert_eq!(Version::from_raw(0x0001_0402).to_string(), "1.4.2");
         assert!(Version::V1_4 < Version::V2_0);

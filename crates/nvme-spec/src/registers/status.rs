@@ -1,9 +1,9 @@
-//! Controller Status (Base 3.1.4.6).
+//! Controller Status (Base, Controller Property Definitions).
 
 use super::register_value;
 use crate::bits::{get32, set32};
 
-/// Controller Status (CSTS), Base Figure 42.
+/// Controller Status (CSTS).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ControllerStatus(u32);
 
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn each_bit_of_the_figure() {
-        // Base Figure 42: RDY 0, CFS 1, SHST 3:2, NSSRO 4, PP 5, ST 6.
+        // Base, CSTS - Controller Status: RDY 0, CFS 1, SHST 3:2, NSSRO 4, PP 5, ST 6.
         let bit = |bit: u32| ControllerStatus::from_raw(1 << bit);
         assert!(bit(0).rdy() && bit(1).cfs() && bit(4).nssro() && bit(5).pp() && bit(6).st());
         assert!(!bit(1).rdy() && !bit(0).cfs() && !bit(5).nssro() && !bit(4).pp() && !bit(5).st());

@@ -1,4 +1,4 @@
-//! The data of reservation commands (Base Figures 392, 398 and 401).
+//! The data of reservation commands (Base, Reservation Register, Acquire and Release).
 
 use crate::structure::{data_structure, integer_newtype_field};
 

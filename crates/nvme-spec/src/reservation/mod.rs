@@ -1,4 +1,4 @@
-//! Reservations (Base 8.1.24 and 7.2 to 7.5): who may write to a shared namespace.
+//! Reservations (Base, Reservations): who may write to a shared namespace.
 
 mod data;
 mod status;
@@ -6,7 +6,7 @@ mod status;
 pub use data::{AcquireData, RegisterData, ReleaseData, ReservationKey};
 pub use status::{HostId, Registrant, ReservationStatus, ReservationStatusError, StatusReport};
 
-/// Reservation Type (RTYPE), Base Figure 402.
+/// Reservation Type (RTYPE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ReservationType {

@@ -1,4 +1,4 @@
-//! Reservation Status, what Reservation Report returns (Base Figures 404 to 407).
+//! Reservation Status, what Reservation Report returns (Base, Reservation Report).
 
 use super::data::ReservationKey;
 use super::{ReservationType, UnknownReservationType};
@@ -145,8 +145,8 @@ pub struct StatusReport<'a> {
 }
 
 impl StatusReport<'_> {
-    /// Fills `out` with the structure, as much as fits: a host that asks for less gets a prefix, and learns from
-    /// the number of registrants that there is more.
+    /// Fills `out` with the structure, as much as fits: a host that asks for less gets a prefix, and learns
+    /// from the number of registrants that there is more.
     pub fn encode(&self, extended: bool, out: &mut [u8]) {
         let mut header = [0; HEADER_EXTENDED_BYTES];
         put(&mut header, 0, self.generation.to_le_bytes());

@@ -3,7 +3,7 @@ use crate::ids::ControllerId;
 
 #[test]
 fn every_reservation_type() {
-    // Base Figure 402.
+    // Base, Reservation Type Encoding.
     let types = [
         ReservationType::WriteExclusive,
         ReservationType::ExclusiveAccess,
@@ -21,7 +21,7 @@ fn every_reservation_type() {
 
 #[test]
 fn command_data() {
-    // Base Figures 392, 398 and 401.
+    // Base, Reservation Register, Acquire and Release Data Structures.
     let bytes = [8, 7, 6, 5, 4, 3, 2, 1, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11];
     let (first, second) = (ReservationKey(0x0102_0304_0506_0708), ReservationKey(0x1112_1314_1516_1718));
     let register = RegisterData { current: first, new: second };
@@ -33,7 +33,8 @@ fn command_data() {
     assert!(RegisterData::from_bytes(&bytes[..15]).is_err() && ReleaseData::from_bytes(&bytes[..7]).is_err());
 }
 
-/// Base Figures 404 and 405: generation 10, Write Exclusive - Registrants Only, two registrants, PTPLS 1.
+/// Base, Reservation Status and Registrant Data Structures: generation 10, Write Exclusive - Registrants
+/// Only, two registrants, PTPLS 1.
 const SHORT: [u8; 72] = [
     10, 0, 0, 0, 3, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, //
     1, 0, 1, 0, 0, 0, 0, 0, 0xA1, 0xA2, 0xA3, 0xA4, 0xA5, 0xA6, 0xA7, 0xA8, 1, 2, 3, 4, 5, 6, 7, 8, //
@@ -80,7 +81,8 @@ fn short_status_both_ways() {
 
 #[test]
 fn extended_status_both_ways() {
-    // Base Figures 406 and 407: the header has 64 bytes, an entry CNTLID, RCSTS, RKEY 15:8, HOSTID 31:16.
+    // Base, Reservation Status Extended Data Structure: the header has 64 bytes, an entry CNTLID, RCSTS, RKEY
+    // 15:8, HOSTID 31:16.
     let mut figure = [0; 128];
     figure[..10].copy_from_slice(&[1, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
     figure[64..67].copy_from_slice(&[0xFF, 0xFF, 0]);

@@ -2,8 +2,8 @@ use super::*;
 
 const ADDRESS: u64 = 0x0102_0304_0506_0708;
 
-/// Bytes as Base Figures 119 to 128 lay them out: address 7:0, length 11:8 (keyed: 10:8), key 14:11, type and
-/// sub type in byte 15.
+/// Bytes as Base, SGL Descriptor Format and its descriptors, lays them out: address 7:0, length 11:8 (keyed:
+/// 10:8), key 14:11, type and sub type in byte 15.
 fn table() -> Vec<([u8; 16], Sgl)> {
     let length = 0x0B0A_0900;
     let address = ADDRESS;

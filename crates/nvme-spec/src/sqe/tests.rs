@@ -1,7 +1,7 @@
 use super::*;
 
-/// Base Figure 92: CDW0, NSID, CDW2, CDW3, MPTR, DPTR, CDW10..15. CDW0: OPC 02h, FUSE 01b, PSDT 01b,
-/// CID 1234h.
+/// Base, Common Command Format: CDW0, NSID, CDW2, CDW3, MPTR, DPTR, CDW10..15. CDW0: OPC 02h, FUSE 01b, PSDT
+/// 01b, CID 1234h.
 fn figure() -> [u8; 64] {
     let mut bytes = std::array::from_fn(|index| index as u8);
     bytes[..4].copy_from_slice(&[0x02, 0x41, 0x34, 0x12]);

@@ -1,4 +1,4 @@
-//! Status codes and their names (Base 4.2.3.1 to 4.2.3.4, Figures 102 to 107; NVM 3.1).
+//! Status codes and their names (Base, Status Code; NVM, Status Values).
 
 use std::fmt;
 

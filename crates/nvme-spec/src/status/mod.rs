@@ -1,4 +1,4 @@
-//! The status field of a completion (Base 4.2.3, Figure 100).
+//! The status field of a completion (Base, Status Field).
 
 mod code;
 
@@ -13,7 +13,7 @@ pub use code::StatusCode;
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Status(u16);
 
-/// Status code type (SCT), Base Figure 101.
+/// Status code type (SCT).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StatusCodeType {
     /// Generic Command Status, 0h.
@@ -197,7 +197,7 @@ impl std::error::Error for Status {}
 mod tests {
     use super::*;
 
-    // Base Figure 100: as bits of the field, SC 7:0, SCT 10:8, CRD 12:11, M 13, DNR 14.
+    // Base, Status Field: as bits of the field, SC 7:0, SCT 10:8, CRD 12:11, M 13, DNR 14.
     #[test]
     fn fields_of_the_figure() {
         let status = Status::from_raw(0b111_1010_1000_0001);

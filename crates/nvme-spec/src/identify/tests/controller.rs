@@ -7,7 +7,7 @@ use crate::prp::PageSize;
 use crate::registers::Version;
 use crate::text::Text;
 
-/// Base Figure 312, byte 0 to 343.
+/// Base, Identify Controller Data Structure, byte 0 to 343.
 const CONTROLLER_LOW: &[(usize, &[u8])] = &[
     (0, &[0x34, 0x12, 0x78, 0x56]),
     (4, b"SERIAL0123          "),
@@ -29,7 +29,7 @@ const CONTROLLER_LOW: &[(usize, &[u8])] = &[
     (332, &[3, 0, 0, 0, 4, 0, 5, 0, 6, 0, 10, 0x1F]),
 ];
 
-/// Base Figure 312, byte 344 to 4095, and Figure 313 for the first two power states.
+/// Base, Identify Controller Data Structure, byte 344 to 4095, and Power State Descriptor for the first two.
 const CONTROLLER_HIGH: &[(usize, &[u8])] = &[
     (344, &[32, 0, 0, 0, 16, 0, 0, 0, 2, 0, 0, 0, 0x0D, 0x0C]),
     (512, &[0x66, 0x44, 0, 1, 0, 4, 0, 0, 0xAF, 0, 1, 0, 4, 7, 0xFF, 3, 7, 0, 1, 2, 3, 0, 1, 0]),
@@ -201,7 +201,8 @@ fn short_data_is_named() {
 
 #[test]
 fn volatile_write_cache_by_value() {
-    // Base Figure 312, VWC: bit 0 present, bits 2:1 00b not indicated, 01b reserved, 10b no, 11b yes.
+    // Base, Identify Controller Data Structure, VWC: bit 0 present, bits 2:1 00b not indicated, 01b reserved,
+    // 10b no, 11b yes.
     let flushes_all = [None, None, Some(false), Some(true)];
     for raw in 0..8 {
         let vwc = VolatileWriteCache::from_raw(raw);
@@ -212,7 +213,8 @@ fn volatile_write_cache_by_value() {
 
 #[test]
 fn sgl_support_by_bit() {
-    // Base Figure 312, SGLS: 1:0 support, 2 keyed, 15:8 threshold, 16 bit bucket, 20 offset, 21 transport.
+    // Base, Identify Controller Data Structure, SGLS: 1:0 support, 2 keyed, 15:8 threshold, 16 bit bucket, 20
+    // offset, 21 transport.
     let alignments = [None, Some(SglAlignment::Byte), Some(SglAlignment::Dword), None];
     for (raw, alignment) in (0..4).zip(alignments) {
         assert_eq!(SglSupport::from_raw(raw).alignment(), alignment);

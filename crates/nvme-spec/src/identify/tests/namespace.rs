@@ -4,7 +4,7 @@ use crate::command::CommandSetId;
 use crate::ids::Nsid;
 use crate::protection::{ProtectionSettings, ProtectionType};
 
-/// NVM Figure 114.
+/// NVM, Identify Namespace Data Structure.
 const NAMESPACE: &[(usize, &[u8])] = &[
     (0, &[0, 0, 0, 0x10, 0, 0, 0, 0]),
     (8, &[0, 0, 0, 0x0F, 0, 0, 0, 0]),
@@ -84,7 +84,7 @@ fn namespace_both_ways() {
 
 #[test]
 fn formatted_lba_index_has_two_parts() {
-    // NVM Figure 114, FLBAS: bits 3:0 low, 6:5 high, 4 extended.
+    // NVM, Identify Namespace Data Structure, FLBAS: bits 3:0 low, 6:5 high, 4 extended.
     assert_eq!(FormattedLba::from_raw(0b0110_0011).index(), 0b11_0011);
     assert!(!FormattedLba::from_raw(0b0110_0011).is_extended());
     for raw in 0..0x80 {
@@ -106,7 +106,8 @@ fn lba_sizes_of_a_lying_device() {
 
 #[test]
 fn deallocate_features_by_value() {
-    // NVM Figure 114, DLFEAT: bits 2:0 000b not reported, 001b zeroes, 010b ones; bit 3 Write Zeroes.
+    // NVM, Identify Namespace Data Structure, DLFEAT: bits 2:0 000b not reported, 001b zeroes, 010b ones; bit
+    // 3 Write Zeroes.
     use ReadAfterDeallocate::{NotReported, Ones, Zeroes};
     let reads = [Some(NotReported), Some(Zeroes), Some(Ones), None, None, None, None, None];
     for raw in 0..16 {
@@ -118,7 +119,8 @@ fn deallocate_features_by_value() {
 
 #[test]
 fn command_set_structures() {
-    // NVM Figure 118 (CNS 05h): LBSTM 7:0, PIC 8, PIFA 9, ELBAF from 12, NPDGL 271:268, up to NPDAL 287:284.
+    // NVM, I/O Command Set specific Identify Namespace (CNS 05h): LBSTM 7:0, PIC 8, PIFA 9, ELBAF from 12,
+    // NPDGL 271:268, up to NPDAL 287:284.
     let bytes = image(&[
         (0, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
         (16, &[0x8A, 0, 0, 0]),
@@ -130,7 +132,7 @@ fn command_set_structures() {
     assert_eq!((namespace.npdgl, namespace.nprg, namespace.npra), (1, 2, 3));
     assert_eq!((namespace.nors, namespace.npdal), (4, 5));
     assert_eq!(namespace.to_bytes(), bytes);
-    // NVM Figure 120 (CNS 06h).
+    // NVM, I/O Command Set specific Identify Controller (CNS 06h).
     let bytes = image(&[(0, &[1, 2, 3, 4, 5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 1])]);
     let limits = NvmController { vsl: 1, wzsl: 2, wusl: 3, dmrl: 4, dmrsl: 5, dmsl: 0x0100_0000_0000_0006 };
     assert_eq!(NvmController::from_bytes(&bytes), Ok(limits.clone()));
@@ -139,7 +141,7 @@ fn command_set_structures() {
 
 #[test]
 fn independent_namespace() {
-    // Base Figure 319 (CNS 08h).
+    // Base, I/O Command Set Independent Identify Namespace (CNS 08h).
     let bytes = image(&[(0, &[0x28, 1, 2, 0x80, 3, 0, 0, 0, 1, 0, 4, 0, 5, 0, 1])]);
     let namespace = IndependentNamespace {
         nsfeat: 0x28,
@@ -171,7 +173,7 @@ fn namespace_lists() {
 
 #[test]
 fn descriptors_both_ways() {
-    // Base Figure 315: NIDT, NIDL, two reserved bytes, NID.
+    // Base, Namespace Identification Descriptor: NIDT, NIDL, two reserved bytes, NID.
     let bytes = image(&[
         (0, &[1, 8, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]),
         (12, &[2, 16, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]),
