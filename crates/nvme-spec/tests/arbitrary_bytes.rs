@@ -100,7 +100,8 @@ proptest! {
     fn completions(bytes in uniform16(any::<u8>())) {
         let cqe = Cqe::from_bytes(bytes);
         prop_assert_eq!(cqe.to_bytes(), bytes);
-        prop_assert_eq!(u16::from(cqe.phase()) | cqe.status().raw() << 1, u16::from_le_bytes([bytes[14], bytes[15]]));
+        let last = u16::from_le_bytes([bytes[14], bytes[15]]);
+        prop_assert_eq!(u16::from(cqe.phase()) | cqe.status().raw() << 1, last);
     }
 
     #[test]
@@ -133,13 +134,17 @@ proptest! {
     fn namespace_lists(nsids in vec(any::<u32>(), 1024)) {
         let bytes: Vec<u8> = nsids.iter().flat_map(|nsid| nsid.to_le_bytes()).collect();
         let list = NamespaceList::from_bytes(&bytes).expect("4096 bytes");
-        let expected: Vec<Nsid> = nsids.iter().take_while(|&&nsid| nsid != 0).map(|&nsid| Nsid(nsid)).collect();
+        let nonzero = nsids.iter().take_while(|&&nsid| nsid != 0);
+        let expected: Vec<Nsid> = nonzero.map(|&nsid| Nsid(nsid)).collect();
         prop_assert_eq!(list.iter().collect::<Vec<_>>(), expected);
         prop_assert!(ChangedNamespaces::from_bytes(&bytes).is_ok());
     }
 
     #[test]
-    fn namespace_descriptors(pieces in vec((0_u8..6, prop_oneof![Just(1_u8), Just(8), Just(16), any::<u8>()]), 0..8), cut in 0_usize..300) {
+    fn namespace_descriptors(
+        pieces in vec((0_u8..6, prop_oneof![Just(1_u8), Just(8), Just(16), any::<u8>()]), 0..8),
+        cut in 0_usize..300,
+    ) {
         let mut bytes = Vec::new();
         for (descriptor_type, length) in pieces {
             bytes.extend([descriptor_type, length, 0, 0]);
@@ -166,7 +171,12 @@ proptest! {
     }
 
     #[test]
-    fn reservation_statuses(mut bytes in vec(any::<u8>(), 0..400), extended: bool, rtype in 0_u8..8, count in 0_u8..8) {
+    fn reservation_statuses(
+        mut bytes in vec(any::<u8>(), 0..400),
+        extended: bool,
+        rtype in 0_u8..8,
+        count in 0_u8..8,
+    ) {
         if let Some(header) = bytes.get_mut(4..7) {
             header.copy_from_slice(&[rtype, count, 0]);
         }
