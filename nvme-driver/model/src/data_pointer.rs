@@ -12,7 +12,7 @@ use crate::iommu::Iommu;
 const SGL_SEGMENTS_MAX: u32 = 256;
 
 /// The most SGL descriptors of one command.
-const SGL_DESCRIPTORS_MAX: u32 = 16_384;
+const SGL_DESCRIPTORS_MAX: u64 = 16_384;
 
 /// Bytes of a list that are read at once: an ordinary page, which holds 512 PRP entries or 256 SGL descriptors.
 const LIST_BYTES: usize = 4096;
@@ -161,7 +161,7 @@ impl Walk<'_> {
         let (mut segments, mut descriptors) = (0, 1);
         while let Some(segment) = next {
             segments += 1;
-            descriptors += segment.bytes / SGL_DESCRIPTOR_BYTES as u32;
+            descriptors += u64::from(segment.bytes) / SGL_DESCRIPTOR_BYTES as u64;
             if segments > SGL_SEGMENTS_MAX || descriptors > SGL_DESCRIPTORS_MAX {
                 return Err(Status::permanent(StatusCode::INVALID_NUMBER_OF_SGL_DESCRIPTORS));
             }
