@@ -182,16 +182,17 @@ impl<F: PciFunction> SteppedController<F> {
         &self.controller
     }
 
-    /// Where the controller is, in words for coverage reports: `starting`, `live`, `halting`, `dead`, `unreachable`.
+    /// Where the core is, in the words of its drawing: `disabling`, `enabling`, `initialising`, `live`, `halting`,
+    /// `shutting down`, `over`.
     #[must_use]
-    pub fn stage(&self) -> &'static str {
-        match self.controller.handle.shared.phase.load().stage {
-            Stage::Starting => "starting",
-            Stage::Live => "live",
-            Stage::Halting => "halting",
-            Stage::Dead => "dead",
-            Stage::Unreachable => "unreachable",
-        }
+    pub fn state(&self) -> &'static str {
+        self.core.state_name()
+    }
+
+    /// Whether the controller is over and nobody could make sure that it touches no memory any more.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        self.controller.handle.shared.phase.load().stage == Stage::Unreachable
     }
 
     /// How often the controller has begun anew.

@@ -34,5 +34,5 @@ pub use identity::ControllerInfo;
 pub use namespace::{NamespaceError, NvmeNamespace};
 pub use options::DriverOptions;
 pub use pci::{PciError, PciFunction};
-pub use queue::{IoQueue, QUEUE_DEPTH_MAX};
+pub use queue::{Census, IoQueue, QUEUE_DEPTH_MAX};
 pub use shared::ResetReason;

@@ -1,6 +1,7 @@
 //! The seam to hardware: one PCI function with NVMe registers behind its BAR 0.
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use dma::{AddressTable, AttachError, NumaNode, Region};
 use thiserror::Error;
@@ -11,7 +12,7 @@ pub const ALL_ONES: u32 = u32::MAX;
 /// Why a function did not do what it was told.
 #[derive(Debug, Error)]
 pub enum PciError {
-    /// The function is gone.
+    /// The function has been removed from the bus: it can start no DMA any more.
     #[error("{function} is gone")]
     Gone {
         /// Its name.
@@ -85,4 +86,58 @@ pub trait PciFunction: Send + Sync + 'static {
 
     /// Resets the function (FLR). Afterwards its registers are as after power-on and no DMA of before can happen.
     fn reset(&self) -> Result<(), PciError>;
+}
+
+impl<F: PciFunction> PciFunction for Arc<F> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn numa_node(&self) -> Option<NumaNode> {
+        (**self).numa_node()
+    }
+
+    fn register_bytes(&self) -> u32 {
+        (**self).register_bytes()
+    }
+
+    fn read32(&self, offset: u32) -> u32 {
+        (**self).read32(offset)
+    }
+
+    fn read64(&self, offset: u32) -> u64 {
+        (**self).read64(offset)
+    }
+
+    fn write32(&self, offset: u32, value: u32) {
+        (**self).write32(offset, value);
+    }
+
+    fn write64(&self, offset: u32, value: u64) {
+        (**self).write64(offset, value);
+    }
+
+    fn attach(&self, region: &Region) -> Result<(), AttachError> {
+        (**self).attach(region)
+    }
+
+    fn addresses(&self) -> &AddressTable {
+        (**self).addresses()
+    }
+
+    fn set_bus_master(&self, enabled: bool) -> Result<(), PciError> {
+        (**self).set_bus_master(enabled)
+    }
+
+    fn interrupt_vectors_max(&self) -> u16 {
+        (**self).interrupt_vectors_max()
+    }
+
+    fn set_interrupts(&self, descriptors: &[BorrowedFd<'_>]) -> Result<(), PciError> {
+        (**self).set_interrupts(descriptors)
+    }
+
+    fn reset(&self) -> Result<(), PciError> {
+        (**self).reset()
+    }
 }

@@ -46,9 +46,18 @@ impl Bell {
         let at = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         let word = at(stride.offset_in_array(queue, doorbell)) / 4;
         let shadow = shadow.filter(|pages| word < pages.doorbells.entries());
-        Self {
-            register: at(stride.offset(queue, doorbell)),
-            shadow: shadow.map(|pages| (Arc::clone(pages), word)),
+        let register = at(stride.offset(queue, doorbell));
+        let bell = Self { register, shadow: shadow.map(|pages| (Arc::clone(pages), word)) };
+        bell.clear();
+        bell
+    }
+
+    /// Back to the index of a queue that has yet to be created. What an earlier queue of this identifier left in shared
+    /// memory would count as rung otherwise, and the controller would fetch entries that nobody wrote.
+    fn clear(&self) {
+        if let Some((pages, word)) = &self.shadow {
+            pages.doorbells.store_word(*word, 0, 0);
+            pages.event_indexes.store_word(*word, 0, 0);
         }
     }
 
@@ -112,6 +121,7 @@ impl SubmissionRing {
     /// Back to the state of a queue that was just created.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+        self.bell.clear();
         (self.tail, self.rung) = (0, 0);
     }
 
@@ -168,6 +178,7 @@ impl CompletionRing {
     /// Back to the state of a queue that was just created.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+        self.bell.clear();
         (self.head, self.rung, self.phase) = (0, 0, true);
     }
 

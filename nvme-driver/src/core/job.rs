@@ -31,6 +31,8 @@ pub(super) enum Job {
     CreateCq(AttachQueue),
     /// Its submission queue is created.
     CreateSq(AttachQueue),
+    /// The submission queue was refused: the completion queue is deleted again.
+    UndoCq(AttachQueue),
     /// A dropped queue's submission queue is deleted: when that is done, none of its commands is outstanding.
     DeleteSq(Box<Orphan>),
     /// Its completion queue is deleted.
@@ -96,8 +98,9 @@ impl<F: PciFunction> Core<F> {
             Job::Log(lid) => Some(self.log_command(*lid)),
             Job::CreateCq(attach) => self.create_cq_command(attach),
             Job::CreateSq(attach) => self.create_sq_command(attach),
+            Job::UndoCq(attach) => Some(Self::delete_cq_command(&attach.link)),
             Job::DeleteSq(orphan) => self.delete_sq_command(orphan),
-            Job::DeleteCq(orphan) => Some(Self::delete_cq_command(orphan)),
+            Job::DeleteCq(orphan) => Some(Self::delete_cq_command(&orphan.link)),
             Job::GoLive => None,
         }
     }
@@ -109,7 +112,7 @@ impl<F: PciFunction> Core<F> {
             Job::CreateCq(attach) | Job::CreateSq(attach) => self.attach_is_stale(&attach),
             Job::DeleteSq(orphan) | Job::DeleteCq(orphan) => self.bury(*orphan),
             Job::GoLive => self.go_live(),
-            Job::Scan(_) | Job::Log(_) => {}
+            Job::Scan(_) | Job::Log(_) | Job::UndoCq(_) => {}
         }
     }
 
@@ -140,7 +143,8 @@ impl<F: PciFunction> Core<F> {
             Job::Scan(scan) => self.scan_answered(scan, entry),
             Job::Log(lid) => self.log_answered(lid, entry),
             Job::CreateCq(attach) => self.cq_created(attach, entry, now),
-            Job::CreateSq(attach) => self.sq_created(&attach, entry, now),
+            Job::CreateSq(attach) => self.sq_created(attach, entry, now),
+            Job::UndoCq(attach) => self.cq_undone(&attach, entry, now),
             Job::DeleteSq(orphan) => self.sq_deleted(orphan, entry, now),
             Job::DeleteCq(orphan) => self.cq_deleted(*orphan, entry, now),
             Job::GoLive => {}

@@ -59,7 +59,25 @@ pub(super) enum State {
     Over,
 }
 
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Disabling { .. } => "disabling",
+            Self::Enabling { .. } => "enabling",
+            Self::Initialising => "initialising",
+            Self::Live => "live",
+            Self::Halting { .. } => "halting",
+            Self::ShuttingDown { .. } => "shutting down",
+            Self::Over => "over",
+        }
+    }
+}
+
 impl<F: PciFunction> Core<F> {
+    pub(crate) fn state_name(&self) -> &'static str {
+        self.state.name()
+    }
+
     pub(super) fn begin(&mut self, now: Timestamp) {
         match self.shared.function.set_bus_master(true) {
             Ok(()) => self.disable(now, false),

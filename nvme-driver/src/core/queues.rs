@@ -8,7 +8,7 @@ use super::Core;
 use super::admin_queue::Purpose;
 use super::job::Job;
 use super::lifecycle::State;
-use crate::link::Attachment;
+use crate::link::{Attachment, QueueLink};
 use crate::pci::PciFunction;
 use crate::queue::Orphan;
 use crate::shared::{AttachQueue, ResetReason};
@@ -54,12 +54,20 @@ impl<F: PciFunction> Core<F> {
         Some(AdminCommand::CreateIoSq(command).sqe(UNNUMBERED))
     }
 
-    pub(super) fn sq_created(&mut self, attach: &AttachQueue, entry: &Cqe, now: Timestamp) {
+    pub(super) fn sq_created(&mut self, attach: AttachQueue, entry: &Cqe, now: Timestamp) {
         if entry.status().is_success() {
             attach.link.set_attachment(Attachment::Created);
             attach.link.wake.signal();
         } else {
-            self.attach_refused(attach, entry.status(), now);
+            self.attach_refused(&attach, entry.status(), now);
+            self.jobs.push_front(Job::UndoCq(attach));
+        }
+    }
+
+    pub(super) fn cq_undone(&mut self, attach: &AttachQueue, entry: &Cqe, now: Timestamp) {
+        if !entry.status().is_success() {
+            tracing::error!(queue = %attach.link.queue_id, "a completion queue could not be deleted: {}", entry.status());
+            self.fail(&ResetReason::Refused { what: "delete a queue" }, now);
         }
     }
 
@@ -92,8 +100,8 @@ impl<F: PciFunction> Core<F> {
         }
     }
 
-    pub(super) fn delete_cq_command(orphan: &Orphan) -> Sqe {
-        AdminCommand::DeleteIoCq(orphan.link.queue_id).sqe(UNNUMBERED)
+    pub(super) fn delete_cq_command(link: &QueueLink) -> Sqe {
+        AdminCommand::DeleteIoCq(link.queue_id).sqe(UNNUMBERED)
     }
 
     pub(super) fn cq_deleted(&mut self, orphan: Orphan, entry: &Cqe, now: Timestamp) {
@@ -127,7 +135,7 @@ impl<F: PciFunction> Core<F> {
                 Job::CreateCq(attach) | Job::CreateSq(attach) => {
                     attach.link.set_attachment(Attachment::Absent)
                 }
-                Job::Init(_) | Job::Scan(_) | Job::Log(_) | Job::GoLive => {}
+                Job::Init(_) | Job::Scan(_) | Job::Log(_) | Job::UndoCq(_) | Job::GoLive => {}
             }
         }
     }

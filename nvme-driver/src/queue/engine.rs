@@ -13,7 +13,7 @@ use nvme_spec::{CommandId, Cqe};
 
 use super::command::{command_of, error_of};
 use super::health::Seen;
-use super::waiting::{Waiting, Wish};
+use super::waiting::{Census, Waiting, Wish};
 use super::{Orphan, QueueMemory};
 use crate::link::{Attachment, QueueLink};
 use crate::namespace_state::NamespaceState;
@@ -373,6 +373,12 @@ impl<F: PciFunction> Engine<F> {
             removed: phase.is_over() || self.removed,
         };
         self.seen.next_event(&now)
+    }
+
+    pub(crate) fn census(&mut self) -> Census {
+        let mut census = Census::default();
+        self.slots.commands().for_each(|(_, command)| command.count_in(&mut census));
+        census
     }
 
     pub(crate) fn wake(&self) -> BorrowedFd<'_> {

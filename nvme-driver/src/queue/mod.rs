@@ -23,6 +23,7 @@ use crate::slots::{SLOTS_MAX, Slots};
 
 pub(crate) use engine::Engine;
 use memory::QueueMemory;
+pub use waiting::Census;
 use waiting::Waiting;
 
 /// Most requests in flight of one queue; a controller may allow fewer.
@@ -66,6 +67,11 @@ impl<F: PciFunction> IoQueue<F> {
     /// Whether the controller has created the queue; an error if it will not.
     pub fn attachment(&mut self) -> Result<bool, OpenQueueError> {
         self.engine.as_mut().map_or(Err(OpenQueueError::Gone), |engine| engine.attachment())
+    }
+
+    /// The commands in flight by state, for diagnosis.
+    pub fn census(&mut self) -> Census {
+        self.engine.as_mut().map_or_else(Census::default, |engine| engine.census())
     }
 
     /// What becomes readable when the attachment may have changed.

@@ -39,6 +39,19 @@ pub(super) enum Wish {
     Reset,
 }
 
+/// How many commands of a queue are in which state of the drawing in `queue/waiting.rs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Sent, within their time.
+    pub sent: u32,
+    /// An abort was asked for.
+    pub aborting: u32,
+    /// A controller reset was asked for.
+    pub hopeless: u32,
+    /// Of all these: those whose request was given back without its memory.
+    pub withheld: u32,
+}
+
 /// One command.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -58,6 +71,18 @@ impl Waiting {
     #[inline]
     pub(super) fn is_late(&self) -> bool {
         self.patience != Patience::Sent
+    }
+
+    /// Counts the command where it belongs.
+    pub(super) fn count_in(&self, census: &mut Census) {
+        match self.patience {
+            Patience::Sent => census.sent += 1,
+            Patience::Aborting => census.aborting += 1,
+            Patience::Hopeless => census.hopeless += 1,
+        }
+        if matches!(self.content, Content::Withheld(_)) {
+            census.withheld += 1;
+        }
     }
 
     /// When something has to be done about the command if it does not complete.
