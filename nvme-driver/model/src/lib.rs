@@ -9,6 +9,7 @@
 //! another.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation))]
 
+mod build;
 mod controller;
 mod data_pointer;
 mod doorbells;
@@ -22,6 +23,7 @@ mod soft;
 mod ssd;
 mod stepped;
 
+pub use build::{BuildError, SsdOptions};
 pub use controller::{NamespaceError, Next, Stats};
 pub use data_pointer::SglSupport;
 pub use faults::{
@@ -29,7 +31,9 @@ pub use faults::{
     Queues, RuleId,
 };
 pub use iommu::DmaFault;
-pub use media::{Durability, Media, MediaError, MemoryMedia};
+pub use media::{
+    Durability, FileMedia, ImageError, ImageShape, Media, MediaError, MemoryMedia, RecordingMedia,
+};
 pub use options::{ControllerOptions, IO_QUEUE_PAIRS_MAX, NamespaceOptions};
 pub use soft::SoftSsd;
 pub use ssd::Ssd;

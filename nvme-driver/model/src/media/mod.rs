@@ -1,10 +1,15 @@
 //! What a namespace keeps its blocks on.
 
+mod file;
+pub mod label;
 mod memory;
+mod recording;
 
 use thiserror::Error;
 
+pub use file::{FileMedia, ImageError, ImageShape};
 pub use memory::MemoryMedia;
+pub use recording::RecordingMedia;
 
 /// The medium did not do it.
 #[derive(Debug, Error)]

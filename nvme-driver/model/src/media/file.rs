@@ -1,0 +1,449 @@
+//! A medium in an image file, which survives restarts.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, IoSlice, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::io::{Errno, ReadWriteFlags};
+use thiserror::Error;
+
+use super::label::{DATA_OFFSET, LABEL_BYTES, LABEL_OFFSETS, Label, LabelError, image_bytes};
+use super::{Durability, Media, MediaError};
+
+/// Zeroes that are written at once where a file system cannot punch holes.
+const ZEROES_BYTES: u64 = 1 << 20;
+
+/// Why an image cannot be opened.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// The system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The image.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Another process, or another device of this one, has it open.
+    #[error("{} is in use by another software SSD", path.display())]
+    InUse {
+        /// The image.
+        path: PathBuf,
+    },
+    /// The file is there and is no image that can be used.
+    #[error("{}: {source}", path.display())]
+    Label {
+        /// The image.
+        path: PathBuf,
+        /// What is wrong.
+        source: LabelError,
+    },
+    /// There is no image, and no size was given to make one.
+    #[error("{} does not exist, and without a size it cannot be made", path.display())]
+    NoSize {
+        /// The image.
+        path: PathBuf,
+    },
+    /// No image can have that shape.
+    #[error("an image of {blocks} blocks of {block_bytes} bytes cannot be made")]
+    Shape {
+        /// Number of blocks.
+        blocks: u64,
+        /// Bytes of a block.
+        block_bytes: u32,
+    },
+    /// The image has another shape than the one asked for.
+    #[error("{} has {blocks} blocks of {block_bytes} bytes, which is not what was asked for", path.display())]
+    Differs {
+        /// The image.
+        path: PathBuf,
+        /// Its number of blocks.
+        blocks: u64,
+        /// Its bytes of a block.
+        block_bytes: u32,
+    },
+}
+
+/// The shape of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageShape {
+    /// Bytes of a block: 512 or 4096. For an image that exists, `None` takes what it has; a new one gets 512.
+    pub block_bytes: Option<u32>,
+    /// Bytes of all blocks. For an image that exists, `None` takes what it has.
+    pub bytes: Option<u64>,
+}
+
+/// An open image. Nobody else can open it.
+#[derive(Debug)]
+pub struct FileMedia {
+    file: File,
+    path: PathBuf,
+    label: Label,
+    /// Which copy of the label counts.
+    copy: usize,
+}
+
+impl FileMedia {
+    /// Opens an image, or makes one where there is no file or an empty one.
+    ///
+    /// # Errors
+    /// [`ImageError`]; a file that is not ours is never written to.
+    pub fn open(path: &Path, shape: ImageShape) -> Result<Self, ImageError> {
+        let io = |action| move |source| ImageError::Io { action, path: path.to_owned(), source };
+        let create = shape.bytes.is_some();
+        let file = match OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && !create => {
+                return Err(ImageError::NoSize { path: path.to_owned() });
+            }
+            other => other.map_err(io("open"))?,
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(ImageError::InUse { path: path.to_owned() }),
+            other => other.map_err(|errno| io("lock")(errno.into()))?,
+        }
+        if is_blank(&file, shape).map_err(io("read"))? {
+            return Self::create(file, path, shape);
+        }
+        Self::existing(file, path, shape)
+    }
+
+    fn create(file: File, path: &Path, shape: ImageShape) -> Result<Self, ImageError> {
+        let io = |action| move |source| ImageError::Io { action, path: path.to_owned(), source };
+        let Some(bytes) = shape.bytes else { return Err(ImageError::NoSize { path: path.to_owned() }) };
+        let block_bytes = shape.block_bytes.unwrap_or(512);
+        let blocks = bytes.checked_div(u64::from(block_bytes)).unwrap_or(0);
+        let Some(file_bytes) =
+            image_bytes(block_bytes, blocks).filter(|_| bytes.is_multiple_of(block_bytes.into()))
+        else {
+            return Err(ImageError::Shape { blocks, block_bytes });
+        };
+        let label = new_label(block_bytes, blocks).map_err(io("find a name for"))?;
+        file.set_len(file_bytes).map_err(io("extend"))?;
+        let mut media = Self { file, path: path.to_owned(), label, copy: 1 };
+        media.store_label().map_err(io("write"))?;
+        sync_directory(path).map_err(io("sync the directory of"))?;
+        Ok(media)
+    }
+
+    fn existing(file: File, path: &Path, shape: ImageShape) -> Result<Self, ImageError> {
+        let io = |source| ImageError::Io { action: "read", path: path.to_owned(), source };
+        let [first, second] = LABEL_OFFSETS.map(|offset| read_copy(&file, offset));
+        let (label, copy) = Label::choose([&first.map_err(io)?, &second.map_err(io)?])
+            .map_err(|source| ImageError::Label { path: path.to_owned(), source })?;
+        let bytes = label.blocks * u64::from(label.block_bytes);
+        let same = shape.bytes.is_none_or(|asked| asked == bytes)
+            && shape.block_bytes.is_none_or(|asked| asked == label.block_bytes);
+        if !same {
+            let Label { blocks, block_bytes, .. } = label;
+            return Err(ImageError::Differs { path: path.to_owned(), blocks, block_bytes });
+        }
+        Ok(Self { file, path: path.to_owned(), label, copy })
+    }
+
+    /// What the image is.
+    #[must_use]
+    pub fn label(&self) -> &Label {
+        &self.label
+    }
+
+    /// Writes the label over the copy that does not count, and makes it durable.
+    fn store_label(&mut self) -> io::Result<()> {
+        let copy = 1 - self.copy;
+        self.label.sequence += 1;
+        self.file.write_all_at(&self.label.to_bytes(), LABEL_OFFSETS[copy])?;
+        self.file.sync_all()?;
+        self.copy = copy;
+        Ok(())
+    }
+
+    fn offset(&self, block: u64) -> u64 {
+        DATA_OFFSET + block * u64::from(self.label.block_bytes)
+    }
+
+    fn blocks_of(&self, bytes: usize) -> u64 {
+        bytes as u64 / u64::from(self.label.block_bytes)
+    }
+
+    /// Writes with RWF_DSYNC, which makes these bytes durable and no others.
+    fn write_durably(&self, mut offset: u64, from: &[u8]) -> io::Result<()> {
+        let mut rest = from;
+        while !rest.is_empty() {
+            match rustix::io::pwritev2(&self.file, &[IoSlice::new(rest)], offset, ReadWriteFlags::DSYNC) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    offset += written as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    self.file.write_all_at(rest, offset)?;
+                    return self.file.sync_data();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn punch(&self, start: u64, blocks: u64) -> io::Result<()> {
+        let (offset, bytes) = (self.offset(start), blocks * u64::from(self.label.block_bytes));
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, flags, offset, bytes) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.write_zeroes(offset, bytes),
+            other => other.map_err(Into::into),
+        }
+    }
+
+    fn write_zeroes(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let zeroes = vec![0; usize::try_from(bytes.min(ZEROES_BYTES)).unwrap_or(0)];
+        let mut done = 0;
+        while done < bytes {
+            let part = usize::try_from((bytes - done).min(ZEROES_BYTES)).unwrap_or(0);
+            self.file.write_all_at(&zeroes[..part], offset + done)?;
+            done += part as u64;
+        }
+        Ok(())
+    }
+
+    fn change_size(&mut self, blocks: u64, bytes: u64) -> io::Result<()> {
+        // Growing, the file is there before the label says so; shrinking, the label goes first.
+        if blocks > self.label.blocks {
+            self.file.set_len(bytes)?;
+            self.file.sync_all()?;
+        }
+        self.label.blocks = blocks;
+        self.store_label()?;
+        self.file.set_len(bytes)
+    }
+}
+
+impl Media for FileMedia {
+    fn block_bytes(&self) -> u32 {
+        self.label.block_bytes
+    }
+
+    fn blocks(&self) -> u64 {
+        self.label.blocks
+    }
+
+    fn read(&mut self, start: u64, into: &mut [u8]) -> Result<(), MediaError> {
+        let blocks = self.blocks_of(into.len());
+        self.file.read_exact_at(into, self.offset(start)).map_err(|source| MediaError::Read {
+            start,
+            blocks,
+            source,
+        })
+    }
+
+    fn write(&mut self, start: u64, from: &[u8], durability: Durability) -> Result<(), MediaError> {
+        let (offset, blocks) = (self.offset(start), self.blocks_of(from.len()));
+        let written = match durability {
+            Durability::Cached => self.file.write_all_at(from, offset),
+            Durability::Durable => self.write_durably(offset, from),
+        };
+        written.map_err(|source| MediaError::Write { start, blocks, source })
+    }
+
+    fn deallocate(&mut self, start: u64, blocks: u64, durability: Durability) -> Result<(), MediaError> {
+        let punched = self.punch(start, blocks);
+        let done = match durability {
+            Durability::Cached => punched,
+            Durability::Durable => punched.and_then(|()| self.file.sync_data()),
+        };
+        done.map_err(|source| MediaError::Write { start, blocks, source })
+    }
+
+    fn sync(&mut self) -> Result<(), MediaError> {
+        self.file.sync_data().map_err(|source| MediaError::Sync { source })
+    }
+
+    fn resize(&mut self, blocks: u64) -> Result<(), MediaError> {
+        let refused = |reason: String| MediaError::Size { blocks, reason };
+        let Some(bytes) = image_bytes(self.label.block_bytes, blocks) else {
+            return Err(refused("no image has that many".into()));
+        };
+        self.change_size(blocks, bytes).map_err(|error| refused(format!("{}: {error}", self.path.display())))
+    }
+
+    fn allocated_blocks(&self) -> u64 {
+        let bytes = self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512);
+        (bytes.saturating_sub(2 * LABEL_BYTES as u64) / u64::from(self.label.block_bytes))
+            .min(self.label.blocks)
+    }
+}
+
+/// Whether a file is empty, or was extended and got no label: what a crash leaves while an image of this shape is made.
+fn is_blank(file: &File, shape: ImageShape) -> io::Result<bool> {
+    let bytes = file.metadata()?.len();
+    if bytes == 0 || shape.bytes.and_then(|data| data.checked_add(DATA_OFFSET)) != Some(bytes) {
+        return Ok(bytes == 0);
+    }
+    let mut head = Vec::new();
+    file.take(DATA_OFFSET).read_to_end(&mut head)?;
+    Ok(head.iter().all(|byte| *byte == 0))
+}
+
+/// A copy's bytes; what is beyond the end of the file reads as zeroes.
+fn read_copy(file: &File, offset: u64) -> io::Result<[u8; LABEL_BYTES]> {
+    let mut copy = [0; LABEL_BYTES];
+    match file.read_exact_at(&mut copy, offset) {
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(error),
+        _ => Ok(copy),
+    }
+}
+
+/// A label with a random identity.
+fn new_label(block_bytes: u32, blocks: u64) -> io::Result<Label> {
+    let mut random = [0; 40];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let (uuid, rest) = random.split_at(16);
+    let (nguid, name) = rest.split_at(16);
+    let mut uuid_bytes = [0; 16];
+    uuid_bytes.copy_from_slice(uuid);
+    let mut label = Label {
+        block_bytes,
+        blocks,
+        compatible: 0,
+        sequence: 0,
+        uuid: uuid::Builder::from_random_bytes(uuid_bytes).into_uuid(),
+        nguid: [0; 16],
+        serial: [b' '; 20],
+    };
+    label.nguid.copy_from_slice(nguid);
+    let name: String = name.iter().map(|byte| format!("{byte:02X}")).collect();
+    label.serial[..2].copy_from_slice(b"RS");
+    label.serial[2..18].copy_from_slice(name.as_bytes());
+    Ok(label)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
+impl From<&Label> for crate::NamespaceOptions {
+    fn from(label: &Label) -> Self {
+        Self { uuid: label.uuid, nguid: label.nguid, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape { block_bytes: Some(4096), bytes: Some(1 << 20) };
+    const ANY: ImageShape = ImageShape { block_bytes: None, bytes: None };
+
+    fn directory() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn data_and_identity_survive() {
+        let directory = directory();
+        let path = directory.path().join("image");
+        let mut media = FileMedia::open(&path, SHAPE).unwrap();
+        let identity = media.label().clone();
+        media.write(3, &[7; 8192], Durability::Cached).unwrap();
+        media.write(9, &[8; 4096], Durability::Durable).unwrap();
+        media.sync().unwrap();
+        drop(media);
+        let mut again = FileMedia::open(&path, ANY).unwrap();
+        assert_eq!((again.label(), again.blocks(), again.block_bytes()), (&identity, 256, 4096));
+        let mut back = vec![0; 7 * 4096];
+        again.read(3, &mut back).unwrap();
+        assert_eq!((back[0], back[8191], back[8192], back[6 * 4096]), (7, 7, 0, 8));
+        assert!(again.allocated_blocks() < 256);
+    }
+
+    #[test]
+    fn identities_differ_and_the_uuid_is_random() {
+        let directory = directory();
+        let label = |name| FileMedia::open(&directory.path().join(name), SHAPE).unwrap().label().clone();
+        let (a, b) = (label("a"), label("b"));
+        assert!(a.uuid != b.uuid && a.nguid != b.nguid && a.serial != b.serial);
+        assert_eq!(a.uuid.get_version_num(), 4);
+    }
+
+    #[test]
+    fn an_open_image_cannot_be_opened_again() {
+        let directory = directory();
+        let path = directory.path().join("image");
+        let first = FileMedia::open(&path, SHAPE).unwrap();
+        assert!(matches!(FileMedia::open(&path, ANY), Err(ImageError::InUse { .. })));
+        drop(first);
+        FileMedia::open(&path, ANY).unwrap();
+    }
+
+    #[test]
+    fn deallocated_blocks_are_holes_that_read_as_zeroes() {
+        let directory = directory();
+        let path = directory.path().join("image");
+        let mut media = FileMedia::open(&path, SHAPE).unwrap();
+        media.write(0, &vec![1; 1 << 20], Durability::Cached).unwrap();
+        media.sync().unwrap();
+        let full = media.file.metadata().unwrap().blocks();
+        media.deallocate(8, 240, Durability::Durable).unwrap();
+        assert!(media.file.metadata().unwrap().blocks() < full);
+        let mut back = vec![9; 1 << 20];
+        media.read(0, &mut back).unwrap();
+        let zero = |block: usize| back[block * 4096..][..4096].iter().all(|byte| *byte == 0);
+        assert!(!zero(7) && zero(8) && zero(247) && !zero(248));
+    }
+
+    #[test]
+    fn sizes_change_and_stay() {
+        let directory = directory();
+        let path = directory.path().join("image");
+        let mut media = FileMedia::open(&path, SHAPE).unwrap();
+        for (blocks, sequence) in [(512, 2), (100, 3)] {
+            media.resize(blocks).unwrap();
+            assert_eq!((media.blocks(), media.label().sequence), (blocks, sequence));
+        }
+        assert!(matches!(media.resize(u64::MAX), Err(MediaError::Size { .. })));
+        drop(media);
+        assert_eq!(FileMedia::open(&path, ANY).unwrap().blocks(), 100);
+        assert!(matches!(FileMedia::open(&path, SHAPE), Err(ImageError::Differs { blocks: 100, .. })));
+    }
+
+    #[test]
+    fn what_is_no_image_is_left_alone() {
+        let directory = directory();
+        let path = directory.path().join("other");
+        for content in [b"somebody's file".to_vec(), vec![0; 3 << 20]] {
+            std::fs::write(&path, &content).unwrap();
+            let error = FileMedia::open(&path, SHAPE).unwrap_err();
+            assert!(matches!(error, ImageError::Label { source: LabelError::None, .. }), "{error}");
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+        }
+        let missing = directory.path().join("missing");
+        assert!(matches!(FileMedia::open(&missing, ANY), Err(ImageError::NoSize { .. })));
+        assert!(!missing.exists());
+        for (block_bytes, bytes) in [(4096, 100), (512, 0), (1000, 8000), (512, u64::MAX - 511)] {
+            let shape = ImageShape { block_bytes: Some(block_bytes), bytes: Some(bytes) };
+            assert!(matches!(FileMedia::open(&missing, shape), Err(ImageError::Shape { .. })), "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn a_crash_while_an_image_is_made_does_no_harm() {
+        let directory = directory();
+        let path = directory.path().join("image");
+        File::create(&path).unwrap().set_len((1 << 20) + DATA_OFFSET).unwrap();
+        assert_eq!(FileMedia::open(&path, SHAPE).unwrap().label().sequence, 1);
+    }
+
+    #[test]
+    fn a_file_that_somebody_cut_gives_errors() {
+        let directory = directory();
+        let path = directory.path().join("image");
+        let mut media = FileMedia::open(&path, SHAPE).unwrap();
+        media.file.set_len(DATA_OFFSET + 4096).unwrap();
+        assert!(matches!(media.read(1, &mut [0; 4096]), Err(MediaError::Read { start: 1, .. })));
+        media.read(0, &mut [0; 4096]).unwrap();
+    }
+}
