@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use block::split::Split;
 use block::{
     Abilities, BlockDevice, BlockQueue, ClaimTable, Geometry, Identity, MonotonicClock, OpenQueueError,
     QueueOptions, Timestamp,
@@ -111,7 +112,7 @@ impl<F: PciFunction> BlockDevice for NvmeNamespace<F> {
     }
 
     fn geometry(&self) -> Geometry {
-        self.state.shape().geometry
+        Split::<IoQueue<F>>::lift(self.state.shape().geometry)
     }
 
     fn identity(&self) -> Identity {
@@ -133,7 +134,7 @@ impl<F: PciFunction> BlockDevice for NvmeNamespace<F> {
     fn open_queue(&self, options: QueueOptions) -> Result<Box<dyn BlockQueue>, OpenQueueError> {
         let mut queue = self.begin_queue(options)?;
         self.wait_for_attachment(&mut queue)?;
-        Ok(Box::new(queue))
+        Ok(Box::new(Split::new(queue, self.state.shape().geometry)))
     }
 
     fn claims(&self) -> &ClaimTable {
