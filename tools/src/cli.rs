@@ -1,0 +1,56 @@
+//! The command line: subcommands and exit codes.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing::Level;
+
+use crate::bench::{self, BenchOptions};
+
+/// Exit code when the command line asks for something that cannot be.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Exit code when an I/O failed or a block held what it must not.
+pub const EXIT_FAILED: u8 = 1;
+
+#[derive(Debug, Parser)]
+#[command(name = "remora", version, about = "Remora's tools for block devices")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure a block device, and verify what it returns
+    Bench(Box<BenchOptions>),
+}
+
+/// Runs the command line.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Also the way in which help and the version are told; nothing is to be done if nobody reads it.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    tracing_subscriber::fmt().with_max_level(Level::WARN).with_target(false).with_writer(io::stderr).init();
+    match cli.command {
+        Command::Bench(options) => bench::command(&options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,9 @@
+//! The command `remora`: `remora bench` measures and verifies any block device, in fio's words.
+//!
+//! One module for each subcommand; [`devices`] is the one place that says which kinds of device there are.
+
+pub mod bench;
+mod cli;
+pub mod devices;
+
+pub use cli::{EXIT_FAILED, EXIT_USAGE, run};
