@@ -24,13 +24,16 @@ fn crates_import_downward_only() {
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .expect("cargo metadata runs");
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     let allowed: BTreeMap<_, _> = MAY_IMPORT.iter().copied().collect();
     let packages = metadata["packages"].as_array().expect("a list of packages");
     assert!(packages.len() >= 6, "the workspace's crates are listed");
     for package in packages {
         let name = package["name"].as_str().expect("a name");
-        let may = allowed.get(name).unwrap_or_else(|| panic!("crate {name} has no place in the table of this test"));
+        let may = allowed
+            .get(name)
+            .unwrap_or_else(|| panic!("crate {name} has no place in the table of this test"));
         for dependency in package["dependencies"].as_array().expect("a list of dependencies") {
             let imports = dependency["name"].as_str().expect("a name");
             let is_normal = dependency["kind"].is_null();
