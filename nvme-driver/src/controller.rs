@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use block::{MonotonicClock, OpenQueueError, QueueOptions, Timestamp};
+use block::{Access, MonotonicClock, OpenQueueError, QueueOptions, Timestamp};
 use nvme_spec::Nsid;
 use rustix::io::Errno;
 use thiserror::Error;
@@ -129,10 +129,10 @@ impl<F: PciFunction> NvmeController<F> {
     }
 
     /// A namespace as a block device. It keeps the controller attached.
-    pub fn namespace(&self, nsid: Nsid) -> Result<NvmeNamespace<F>, NamespaceError> {
+    pub fn namespace(&self, nsid: Nsid, access: Access) -> Result<NvmeNamespace<F>, NamespaceError> {
         let directory = self.handle.shared.directory();
         match (directory.namespaces.get(&nsid), directory.refused.get(&nsid)) {
-            (Some(state), _) => Ok(NvmeNamespace::new(Arc::clone(&self.handle), Arc::clone(state))),
+            (Some(state), _) => Ok(NvmeNamespace::new(Arc::clone(&self.handle), Arc::clone(state), access)),
             (None, Some(why)) => Err(why.clone()),
             (None, None) => Err(NamespaceError::Absent(nsid)),
         }
@@ -209,7 +209,8 @@ impl<F: PciFunction> SteppedController<F> {
 
     /// A queue that is attached by being polled, without the wrapper that splits requests.
     pub fn begin_queue(&self, nsid: Nsid, options: QueueOptions) -> Result<IoQueue<F>, OpenQueueError> {
-        let namespace = self.controller.namespace(nsid).map_err(|_| OpenQueueError::Gone)?;
+        let namespace =
+            self.controller.namespace(nsid, Access::ReadWrite).map_err(|_| OpenQueueError::Gone)?;
         namespace.begin_queue(options)
     }
 }

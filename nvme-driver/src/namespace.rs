@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use block::split::Split;
 use block::{
-    Abilities, BlockDevice, BlockQueue, ClaimTable, Geometry, Identity, MonotonicClock, OpenQueueError,
-    QueueOptions, Timestamp,
+    Abilities, Access, BlockDevice, BlockQueue, ClaimTable, Geometry, Identity, MonotonicClock,
+    OpenQueueError, QueueOptions, Timestamp,
 };
 use dma::{AttachError, NumaNode, Region};
 use nvme_spec::Nsid;
@@ -51,18 +51,34 @@ pub enum NamespaceError {
     },
 }
 
+/// Abilities of a device that was opened for `access`.
+pub(crate) fn permitted(abilities: Abilities, access: Access) -> Abilities {
+    match access {
+        Access::Read => abilities.difference(Abilities::WRITE),
+        Access::ReadWrite => abilities,
+    }
+}
+
 /// One namespace, driven from userspace.
 pub struct NvmeNamespace<F: PciFunction> {
     name: String,
+    access: Access,
     controller: Arc<Handle<F>>,
     state: Arc<NamespaceState>,
     claims: ClaimTable,
 }
 
 impl<F: PciFunction> NvmeNamespace<F> {
-    pub(crate) fn new(controller: Arc<Handle<F>>, state: Arc<NamespaceState>) -> Self {
+    pub(crate) fn new(controller: Arc<Handle<F>>, state: Arc<NamespaceState>, access: Access) -> Self {
         let name = format!("{}/{}", controller.shared().function.name(), state.nsid);
-        Self { name, controller, state, claims: ClaimTable::default() }
+        Self { name, access, controller, state, claims: ClaimTable::default() }
+    }
+
+    /// The same with another name, such as the URI that it was opened by.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
     }
 
     /// A queue that the controller may not have created yet; polling it attaches it. It takes requests within the
@@ -78,8 +94,8 @@ impl<F: PciFunction> NvmeNamespace<F> {
         let limits = directory.limits.clone();
         drop(directory);
         let limits = limits.ok_or(OpenQueueError::Gone)?;
-        let engine =
-            Engine::new(Arc::clone(shared), Arc::clone(&self.state), Arc::clone(&link), &limits, options);
+        let namespace = (Arc::clone(&self.state), self.access);
+        let engine = Engine::new(Arc::clone(shared), namespace, Arc::clone(&link), &limits, options);
         match engine {
             Ok(engine) => Ok(IoQueue::new(engine, Arc::clone(&self.controller))),
             Err(why) => {
@@ -120,7 +136,7 @@ impl<F: PciFunction> BlockDevice for NvmeNamespace<F> {
     }
 
     fn abilities(&self) -> Abilities {
-        self.state.shape().abilities
+        permitted(self.state.shape().abilities, self.access) | Abilities::EXCLUSIVE
     }
 
     fn numa_node(&self) -> Option<NumaNode> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use block::uri::{ParameterError, ParameterReader};
+
 /// How the driver treats a controller. The defaults suit a local drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DriverOptions {
@@ -22,6 +24,24 @@ pub struct DriverOptions {
 impl DriverOptions {
     /// Most I/O queue pairs of a controller that we use: their doorbells fit in one shadow page.
     pub const QUEUES_MAX: u16 = 128;
+
+    /// Takes the parameters of a device URI that are the driver's: `timeout_ms`, how long a command may take before it
+    /// is aborted; `io_queues`, how many I/O queue pairs to ask for; `shadow_doorbells`.
+    ///
+    /// # Errors
+    /// [`ParameterError`] for a value that is none.
+    pub fn take(reader: &mut ParameterReader) -> Result<Self, ParameterError> {
+        let mut options = Self::default();
+        if let Some(timeout_ms) = reader.take_u64("timeout_ms")? {
+            options.command_timeout = Duration::from_millis(timeout_ms.max(1));
+        }
+        let number = |text: &str| text.parse().ok().filter(|queues| (1..=Self::QUEUES_MAX).contains(queues));
+        if let Some(io_queues) = reader.take("io_queues", "number from 1 to 128", number)? {
+            options.io_queues = io_queues;
+        }
+        options.shadow_doorbells = reader.take_bool("shadow_doorbells")?.unwrap_or(true);
+        Ok(options)
+    }
 
     /// The options with every value in its range.
     #[must_use]

@@ -18,6 +18,7 @@ mod function;
 mod interrupts;
 mod iommu;
 pub mod media;
+mod opener;
 mod options;
 mod soft;
 mod ssd;
@@ -34,6 +35,7 @@ pub use iommu::DmaFault;
 pub use media::{
     Durability, FileMedia, ImageError, ImageShape, Media, MediaError, MemoryMedia, RecordingMedia,
 };
+pub use opener::open_soft_nvme;
 pub use options::{ControllerOptions, IO_QUEUE_PAIRS_MAX, NamespaceOptions};
 pub use soft::SoftSsd;
 pub use ssd::Ssd;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use block::{
-    Abilities, Completion, Event, Geometry, IoError, OpenQueueError, QueueOptions, Request, Timestamp, Wait,
-    WakeMode,
+    Abilities, Access, Completion, Event, Geometry, IoError, OpenQueueError, QueueOptions, Request,
+    Timestamp, Wait, WakeMode,
 };
 use nvme_spec::{CommandId, Cqe};
 
@@ -16,6 +16,7 @@ use super::health::Seen;
 use super::waiting::{Census, Waiting, Wish};
 use super::{Orphan, QueueMemory};
 use crate::link::{Attachment, QueueLink};
+use crate::namespace::permitted;
 use crate::namespace_state::NamespaceState;
 use crate::pci::PciFunction;
 use crate::phase::{Phase, Stage};
@@ -53,6 +54,7 @@ pub(crate) struct Engine<F: PciFunction> {
     sgls: bool,
     geometry: Geometry,
     abilities: Abilities,
+    access: Access,
     version: u32,
     removed: bool,
     seen: Seen,
@@ -64,7 +66,7 @@ impl<F: PciFunction> Engine<F> {
     /// A queue that the controller does not know yet; polling attaches it.
     pub(crate) fn new(
         shared: Arc<Shared<F>>,
-        namespace: Arc<NamespaceState>,
+        (namespace, access): (Arc<NamespaceState>, Access),
         link: Arc<QueueLink>,
         limits: &ControllerLimits,
         options: QueueOptions,
@@ -93,7 +95,8 @@ impl<F: PciFunction> Engine<F> {
             interrupt_vector,
             sgls: limits.sgls,
             geometry: shape.geometry,
-            abilities: shape.abilities,
+            abilities: permitted(shape.abilities, access),
+            access,
             version,
             removed: namespace.is_removed(),
             seen: Seen {
@@ -283,7 +286,7 @@ impl<F: PciFunction> Engine<F> {
         if self.namespace.version() != self.version {
             self.version = self.namespace.version();
             let shape = self.namespace.shape();
-            (self.geometry, self.abilities) = (shape.geometry, shape.abilities);
+            (self.geometry, self.abilities) = (shape.geometry, permitted(shape.abilities, self.access));
             self.removed = self.namespace.is_removed();
         }
     }
