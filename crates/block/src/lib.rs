@@ -7,6 +7,8 @@
 
 mod attached;
 pub mod claim;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod device;
 pub mod error;
 pub mod event;

@@ -1,9 +1,9 @@
 //! A file or kernel block device, by io_uring.
 //!
-//! - [`job`]: the state machine of a request, without I/O.
-//! - [`engine`]: the ring, and the memory that the kernel holds; [`submission`] builds what is handed over.
-//! - [`queue`]: deadlines, completions, events. [`reaper`]: what becomes of a dropped queue.
-//! - [`open`]: finding out what a path is.
+//! - `job`: the state machine of a request, without I/O.
+//! - `engine`: the ring, and the memory that the kernel holds; `submission` builds what is handed over.
+//! - `queue`: deadlines, completions, events. `reaper`: what becomes of a dropped queue.
+//! - `open`: finding out what a path is.
 
 mod engine;
 mod extents;
@@ -54,6 +54,10 @@ pub struct FileOptions {
 ///
 /// A write is durable when a flush (fdatasync) or FUA (RWF_DSYNC) says so, with or without the page cache. When one of
 /// them fails, the kernel may have dropped written pages: the device reports a new incarnation.
+///
+/// A read that overlaps a write in flight may see a block half written: Linux copies to and from the page cache without a
+/// lock between the two on most file systems, and a drive below keeps only its own, perhaps smaller, blocks whole. This is
+/// the one point where a file keeps less than the contract of [`BlockQueue`]; requests that do not overlap see none of it.
 ///
 /// A file that somebody makes shorter fails requests behind its new end with EIO until the size was looked at again, which
 /// happens every second; then it reports its new size. A rest of less than a block at the end is out of reach.

@@ -2,6 +2,8 @@
 
 mod cut;
 mod device;
+#[cfg(test)]
+pub(crate) mod limited;
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -25,8 +27,8 @@ const PARTLY_DONE: IoError = IoError::Os { errno: 5 };
 /// A queue that takes requests of any size and gives its inner queue only such as are within its limits.
 ///
 /// A request completes once, when all its pieces have ended, with the error of the first block that failed. After an
-/// error no more of its pieces begin. Pieces of large requests and other requests take turns, so a small one waits for
-/// one piece at most. A request that is within the limits passes by with its tag exchanged.
+/// error no more of its pieces begin. Cut requests take turns, and a quarter of the inner queue is kept free of pieces (none
+/// of a queue of depth 1), so that others get through. A request that is within the limits passes by with its tag exchanged.
 ///
 /// Cutting allocates only for pieces of several segments (a scatter list of one segment needs no memory).
 pub struct Split<Q> {
@@ -36,6 +38,10 @@ pub struct Split<Q> {
     free: Vec<u32>,
     /// Cut requests with pieces that have not begun, taking turns.
     unfinished: VecDeque<u32>,
+    /// Pieces that have begun and not ended.
+    pieces: usize,
+    /// Most of them at once.
+    pieces_max: usize,
     /// On the way to the inner queue.
     staged: VecDeque<Request>,
     ended: VecDeque<Completion>,
@@ -73,18 +79,25 @@ impl<Q: BlockQueue> Split<Q> {
             slab: (0..depth).map(|_| Entry::Free).collect(),
             free: (0..u32::try_from(depth).unwrap_or(u32::MAX)).rev().collect(),
             unfinished: VecDeque::with_capacity(depth),
+            pieces: 0,
+            pieces_max: if depth < 2 { depth } else { depth - (depth / 4).max(1) },
             staged: VecDeque::with_capacity(depth),
             ended: VecDeque::with_capacity(depth),
         }
     }
 
-    /// What a device of this geometry looks like through the wrapper: no limits but the alignment of segments.
+    /// What a device of this geometry looks like through the wrapper: no limits but on where segments begin and meet.
+    ///
+    /// Where segments meet and must not, the request is cut; that works at whole blocks of the data. So segments may meet
+    /// at multiples of the block size, and a list whose first segment is of odd length as well is refused.
     #[must_use]
     pub fn lift(geometry: Geometry) -> Geometry {
-        let Limits { transfer_blocks_max, boundary_blocks, segment_alignment, .. } = geometry.limits;
+        let Limits { transfer_blocks_max, boundary_blocks, segment_alignment, seam_alignment, .. } =
+            geometry.limits;
+        let seam_alignment = seam_alignment.min(geometry.block_size.bytes());
         let boundary = if boundary_blocks == 0 { u32::MAX } else { boundary_blocks };
         Geometry {
-            limits: Limits { segment_alignment, ..Limits::NONE },
+            limits: Limits { segment_alignment, seam_alignment, ..Limits::NONE },
             // A write that is cut is not atomic.
             atomic_blocks: geometry.atomic_blocks.min(transfer_blocks_max).min(boundary),
             ..geometry
@@ -153,12 +166,16 @@ impl<Q: BlockQueue> Split<Q> {
 
     /// Begins one piece of the request whose turn it is.
     fn begin_one(&mut self, now: Timestamp) -> bool {
+        if self.pieces >= self.pieces_max || self.room() == 0 {
+            return false;
+        }
         let Some(index) = self.unfinished.pop_front() else { return false };
         let Entry::Cut(parent) = &mut self.slab[index as usize] else {
             unreachable!("only cut requests are unfinished")
         };
         match parent.next_piece(&self.geometry, index, now) {
             Some(piece) => {
+                self.pieces += 1;
                 self.staged.push_back(piece);
                 self.unfinished.push_back(index);
             }
@@ -169,7 +186,7 @@ impl<Q: BlockQueue> Split<Q> {
     }
 
     fn begin_pieces(&mut self, now: Timestamp) {
-        while self.room() > 0 && self.begin_one(now) {}
+        while self.begin_one(now) {}
         self.inner.submit(&mut self.staged, now);
     }
 
@@ -205,6 +222,7 @@ impl<Q: BlockQueue> Split<Q> {
             Entry::Cut(parent) => parent,
             Entry::Free => unreachable!("the inner queue gives each request back once"),
         };
+        self.pieces -= 1;
         parent.on_piece(&completion);
         if parent.pieces == 0 && parent.is_all_begun() {
             self.unfinished.retain(|other| *other != index);
@@ -306,7 +324,7 @@ impl<Q: BlockQueue> BlockQueue for Split<Q> {
     fn submit(&mut self, requests: &mut VecDeque<Request>, now: Timestamp) {
         while self.room() > 0 {
             let took = self.take_one(requests);
-            let began = self.room() > 0 && self.begin_one(now);
+            let began = self.begin_one(now);
             if !took && !began {
                 break;
             }
