@@ -1,9 +1,12 @@
 //! Which kinds of device the command can open: the one place where they come together.
 
 use block::Openers;
+use block::uri::Scheme;
 
 /// Openers of every kind of device that is built in.
 #[must_use]
 pub fn openers() -> Openers {
-    Openers::with_builtin()
+    let mut openers = Openers::with_builtin();
+    openers.register(Scheme::SoftNvme, Box::new(nvme_model::open_soft_nvme));
+    openers
 }

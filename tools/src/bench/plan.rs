@@ -93,7 +93,10 @@ pub enum PlanError {
         /// The most.
         max: u64,
     },
-    /// The state file is about other blocks.
+    /// The state file knows of no block of the range.
+    #[error("--verify-state-load: the earlier run wrote no block of the range that is used now")]
+    StateElsewhere,
+    /// The state file is about blocks of another size.
     #[error(
         "--verify-state-load: the file is about blocks of {saved} bytes, the device has blocks of {found}"
     )]
@@ -169,8 +172,13 @@ impl Plan {
 
     /// Checks that the history of an earlier run is about such blocks.
     pub fn check_saved(&self, saved: &SavedHistory) -> Result<(), PlanError> {
-        let (saved, found) = (saved.block_size.bytes(), self.geometry.block_size.bytes());
-        if saved == found { Ok(()) } else { Err(PlanError::StateBlockSize { saved, found }) }
+        let found = self.geometry.block_size.bytes();
+        if saved.block_size.bytes() != found {
+            return Err(PlanError::StateBlockSize { saved: saved.block_size.bytes(), found });
+        }
+        let mut written = saved.written();
+        let known = written.any(|lba| BlockRange::new(lba, 1).overlaps(&self.area));
+        if known { Ok(()) } else { Err(PlanError::StateElsewhere) }
     }
 
     fn check_room(&self, options: &BenchOptions) -> Result<(), PlanError> {
@@ -249,7 +257,9 @@ fn area(
 mod tests {
     use super::*;
     use crate::bench::test_support::options;
-    use block::{OpenOptions, Openers};
+    use crate::bench::verify::generation::Generations;
+    use crate::bench::verify::history::SavedBlock;
+    use block::{BlockSize, OpenOptions, Openers};
 
     fn plan(device: &str, arguments: &str) -> Result<Plan, PlanError> {
         let options = options(device, arguments);
@@ -318,6 +328,19 @@ mod tests {
         ] {
             assert_eq!(refusal(device, arguments), reason);
         }
+    }
+
+    #[test]
+    fn a_history_that_would_check_nothing_is_refused() {
+        let plan = plan("mem:1MiB", "--rw randrw --verify crc32c --offset 512k").unwrap();
+        let block = |issued| SavedBlock { issued, alive: Generations::NEWEST, all_from: u32::MAX };
+        let blocks = vec![block(1), block(0)];
+        let mut saved = SavedHistory { run: 1, block_size: BlockSize::B512, first: Lba(1023), blocks };
+        assert_eq!(plan.check_saved(&saved), Err(PlanError::StateElsewhere));
+        saved.first = Lba(1024);
+        assert_eq!(plan.check_saved(&saved), Ok(()));
+        saved.block_size = BlockSize::B4096;
+        assert_eq!(plan.check_saved(&saved), Err(PlanError::StateBlockSize { saved: 4096, found: 512 }));
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Rest {
         self.busy_at = now;
     }
 
-    /// There was nothing to do, and nothing but a completion will be before `until`.
+    /// There was nothing to do, and nothing but a completion will be before `until`; not even that if the queue is idle.
     pub fn rest(
         &mut self,
         queue: &mut dyn BlockQueue,
@@ -52,7 +52,7 @@ impl Rest {
     ) -> Result<(), SleepError> {
         let spins = match self.mode {
             PollMode::Always => true,
-            PollMode::Adaptive => now.ns_since(self.busy_at) < SPIN_NS_MAX,
+            PollMode::Adaptive => queue.in_flight() > 0 && now.ns_since(self.busy_at) < SPIN_NS_MAX,
             PollMode::Interrupt => false,
         };
         if spins || until.ns_since(now) < SLEEP_NS_MIN {

@@ -12,6 +12,9 @@ use crate::bench::statistics::{
 const CLASSES_OF_LINE: usize = 5;
 const PERCENTILES_OF_LINE: usize = 4;
 
+/// Smallest share, in percent, that is not written 0.00.
+const SHARE_MIN: f64 = 0.005;
+
 const NAMES: [&str; 3] = ["read", "write", "trim"];
 
 /// The whole report, ending with a line feed.
@@ -159,8 +162,9 @@ fn class_lines(out: &mut String, run: &Run<'_>) -> fmt::Result {
         let shares: Vec<String> = names
             .iter()
             .zip(counts)
-            .filter(|(_, count)| **count > 0)
-            .map(|(name, count)| format!("{name}={:.2}%", percent(*count, whole)))
+            .map(|(name, count)| (name, percent(*count, whole)))
+            .filter(|(_, share)| *share >= SHARE_MIN)
+            .map(|(name, share)| format!("{name}={share:.2}%"))
             .collect();
         for line in shares.chunks(CLASSES_OF_LINE) {
             writeln!(out, "  lat ({unit})   : {}", line.join(", "))?;

@@ -27,7 +27,7 @@ pub struct DirectionStatistics {
     pub series: Series,
     /// Completed I/O.
     pub ios: u64,
-    /// From the start of the measurement to the last completion.
+    /// How long was measured; 0 if there was no such I/O.
     pub runtime_ns: u64,
 }
 
@@ -135,7 +135,11 @@ impl Recorder {
     /// The numbers.
     #[must_use]
     pub fn finish(mut self, now: Timestamp) -> Statistics {
-        self.statistics.job_runtime_ns = now.ns_since(self.start);
+        let runtime_ns = now.ns_since(self.start);
+        self.statistics.job_runtime_ns = runtime_ns;
+        for direction in self.statistics.directions.iter_mut().filter(|direction| direction.ios > 0) {
+            direction.runtime_ns = runtime_ns;
+        }
         self.statistics
     }
 
@@ -153,7 +157,6 @@ impl Recorder {
         direction.total.record(now.ns_since(made), count);
         direction.series.record(at_ns, count);
         direction.ios += count;
-        direction.runtime_ns = at_ns;
     }
 }
 
@@ -213,7 +216,7 @@ mod tests {
         let clat = read.completion.moments();
         assert_eq!((clat.count(), clat.min(), clat.max()), (4, 270, 390));
         assert_eq!((read.submission.moments().max(), read.total.moments().max()), (30, 400));
-        assert_eq!((read.runtime_ns, statistics.job_runtime_ns), (500, 1000));
+        assert_eq!((read.runtime_ns, statistics.job_runtime_ns), (1000, 1000));
         assert_eq!(statistics.depths.complete, [0, 0, 1, 0, 0, 0, 0]);
     }
 
@@ -240,6 +243,6 @@ mod tests {
         let mut sum = job(10);
         sum.add(&job(30));
         assert_eq!((sum.ios(), sum.job_runtime_ns, sum.sync.moments().count()), (2, 2000, 2));
-        assert_eq!((sum.directions[1].runtime_ns, sum.directions[1].total.moments().max()), (30, 30));
+        assert_eq!((sum.directions[1].runtime_ns, sum.directions[1].total.moments().max()), (1000, 30));
     }
 }

@@ -47,6 +47,12 @@ pub struct SavedHistory {
 }
 
 impl SavedHistory {
+    /// The blocks that were written.
+    pub fn written(&self) -> impl Iterator<Item = Lba> {
+        let blocks = (self.first.0..).zip(&self.blocks);
+        blocks.filter(|(_, block)| block.issued > 0).map(|(lba, _)| Lba(lba))
+    }
+
     /// Hands over the histories of the blocks that are in the checker's area.
     pub fn restore_into(&self, checker: &mut Checker) {
         let area = checker.area();

@@ -26,6 +26,11 @@ fn legal_now(history: &History) -> Vec<u32> {
 }
 
 #[test]
+fn the_table_is_as_large_as_the_help_says() {
+    assert_eq!(BLOCK_BYTES, 32);
+}
+
+#[test]
 fn a_block_holds_its_last_write() {
     let mut history = history();
     assert_eq!(legal_now(&history), [0]);
