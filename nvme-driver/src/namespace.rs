@@ -81,6 +81,12 @@ impl<F: PciFunction> NvmeNamespace<F> {
         self
     }
 
+    /// The namespace's own geometry, with the limits of one command: what is below the wrapper that splits requests.
+    #[must_use]
+    pub fn driver_geometry(&self) -> Geometry {
+        self.state.shape().geometry
+    }
+
     /// A queue that the controller may not have created yet; polling it attaches it. It takes requests within the
     /// namespace's own limits only.
     pub(crate) fn begin_queue(&self, options: QueueOptions) -> Result<IoQueue<F>, OpenQueueError> {
@@ -128,7 +134,7 @@ impl<F: PciFunction> BlockDevice for NvmeNamespace<F> {
     }
 
     fn geometry(&self) -> Geometry {
-        Split::<IoQueue<F>>::lift(self.state.shape().geometry)
+        Split::<IoQueue<F>>::lift(self.driver_geometry())
     }
 
     fn identity(&self) -> Identity {
@@ -150,7 +156,7 @@ impl<F: PciFunction> BlockDevice for NvmeNamespace<F> {
     fn open_queue(&self, options: QueueOptions) -> Result<Box<dyn BlockQueue>, OpenQueueError> {
         let mut queue = self.begin_queue(options)?;
         self.wait_for_attachment(&mut queue)?;
-        Ok(Box::new(Split::new(queue, self.state.shape().geometry)))
+        Ok(Box::new(Split::new(queue, self.driver_geometry())))
     }
 
     fn claims(&self) -> &ClaimTable {
