@@ -34,8 +34,14 @@ pub(super) fn block(number: u64, version: u64, bytes: usize) -> Vec<u8> {
     if version == 0 {
         return vec![0; bytes];
     }
-    let word = |at: u64| mix(number.wrapping_mul(31) ^ (version << 40) ^ at).to_le_bytes();
-    (0..bytes as u64 / 8).flat_map(word).collect()
+    // Each word differs from the one before, so that bytes in the wrong place are seen as well.
+    let mut word = mix(number.wrapping_mul(31) ^ (version << 40));
+    let mut content = vec![0; bytes];
+    for place in content.chunks_exact_mut(8) {
+        word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    content
 }
 
 /// The content of several blocks in a row in one version.

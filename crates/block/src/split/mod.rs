@@ -4,25 +4,19 @@ mod cut;
 mod device;
 #[cfg(test)]
 pub(crate) mod limited;
+mod parent;
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
-use nvme_spec::Lba;
-
 pub use device::SplitDevice;
 
-use crate::error::{InvalidRequest, IoError, Outcome};
 use crate::event::Event;
 use crate::geometry::{Geometry, Limits};
 use crate::queue::{BlockQueue, Completion, Wait};
-use crate::request::{BlockRange, Request};
+use crate::request::Request;
 use crate::time::Timestamp;
-use dma::ScatterList;
-
-/// What the error of a piece becomes when others were done: the request as a whole is no longer known to have had no
-/// effect. EIO.
-const PARTLY_DONE: IoError = IoError::Os { errno: 5 };
+use parent::Parent;
 
 /// A queue that takes requests of any size and gives its inner queue only such as are within its limits.
 ///
@@ -52,21 +46,6 @@ enum Entry {
     /// A request that was passed on as it is, with its own tag.
     Whole(u64),
     Cut(Parent),
-}
-
-/// A request that is being done in pieces.
-struct Parent {
-    request: Request,
-    /// Blocks of the pieces that have begun.
-    begun: u64,
-    /// Pieces that have begun and not ended.
-    pieces: usize,
-    /// Whether a piece has been done.
-    partly_done: bool,
-    /// Whether a piece came back without its memory: the device may still touch it.
-    memory_kept: bool,
-    /// The error of the first block that failed.
-    error: Option<(Lba, IoError)>,
 }
 
 impl<Q: BlockQueue> Split<Q> {
@@ -119,6 +98,38 @@ impl<Q: BlockQueue> Split<Q> {
         self.inner.depth().saturating_sub(self.inner.in_flight() + self.staged.len())
     }
 
+    /// Passes requests on without moving them, if none needs a cut and none would overtake another; `false` if not.
+    fn pass(&mut self, requests: &mut VecDeque<Request>, now: Timestamp) -> bool {
+        let is_clear =
+            self.unfinished.is_empty() && self.staged.is_empty() && requests.len() <= self.free.len();
+        let fits = requests.len() <= self.free.len();
+        if !is_clear || !fits || requests.iter().any(|request| cut::needs_cut(request, &self.geometry)) {
+            return false;
+        }
+        for request in requests.iter_mut() {
+            let index = self.allocate(Entry::Whole(request.tag));
+            request.tag = u64::from(index);
+        }
+        self.inner.submit(requests, now);
+        for request in requests {
+            let Some(tag) = self.take_tag(request.tag) else {
+                unreachable!("they were passed as a whole above")
+            };
+            request.tag = tag;
+        }
+        true
+    }
+
+    /// The own tag of a request that was passed on as it is; `None` if the index is of a cut request.
+    fn take_tag(&mut self, index: u64) -> Option<u64> {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let entry = &mut self.slab[index as usize];
+        let Entry::Whole(tag) = *entry else { return None };
+        *entry = Entry::Free;
+        self.free.push(index);
+        Some(tag)
+    }
+
     /// Takes one request if there is one and room for it.
     fn take_one(&mut self, requests: &mut VecDeque<Request>) -> bool {
         if self.in_flight() >= self.depth() {
@@ -141,15 +152,7 @@ impl<Q: BlockQueue> Split<Q> {
             request.check(&self.geometry).and_then(|()| cut::check_pieces(&request, &self.geometry));
         match checked {
             Ok(()) => {
-                let parent = Parent {
-                    request,
-                    begun: 0,
-                    pieces: 0,
-                    partly_done: false,
-                    memory_kept: false,
-                    error: None,
-                };
-                let index = self.allocate(Entry::Cut(parent));
+                let index = self.allocate(Entry::Cut(Parent::new(request)));
                 self.unfinished.push_back(index);
             }
             Err(error) => self.ended.push_back(Completion { request, result: Err(error.into()) }),
@@ -179,7 +182,7 @@ impl<Q: BlockQueue> Split<Q> {
                 self.staged.push_back(piece);
                 self.unfinished.push_back(index);
             }
-            None if parent.pieces == 0 => self.finish(index),
+            None if parent.is_idle() => self.finish(index),
             None => {}
         }
         true
@@ -197,38 +200,30 @@ impl<Q: BlockQueue> Split<Q> {
             let Entry::Cut(parent) = &mut self.slab[index as usize] else {
                 unreachable!("only cut requests are unfinished")
             };
-            if parent.request.deadline > now {
+            if parent.deadline() > now {
                 self.unfinished.push_back(index);
                 continue;
             }
             parent.time_out();
-            if parent.pieces == 0 {
+            if parent.is_idle() {
                 self.finish(index);
             }
         }
     }
 
-    /// Takes what came back from the inner queue. Returns it if it is a whole request.
-    fn sort_out(&mut self, mut completion: Completion) -> Option<Completion> {
+    /// Takes a piece that came back from the inner queue.
+    fn take_piece(&mut self, completion: &Completion) {
         // The tag is one that `allocate` gave out.
         let index = u32::try_from(completion.request.tag).unwrap_or(u32::MAX);
-        let parent = match &mut self.slab[index as usize] {
-            Entry::Whole(tag) => {
-                completion.request.tag = *tag;
-                self.slab[index as usize] = Entry::Free;
-                self.free.push(index);
-                return Some(completion);
-            }
-            Entry::Cut(parent) => parent,
-            Entry::Free => unreachable!("the inner queue gives each request back once"),
+        let Entry::Cut(parent) = &mut self.slab[index as usize] else {
+            unreachable!("the inner queue gives each request back once")
         };
         self.pieces -= 1;
-        parent.on_piece(&completion);
-        if parent.pieces == 0 && parent.is_all_begun() {
+        parent.on_piece(completion);
+        if parent.is_idle() && parent.is_all_begun() {
             self.unfinished.retain(|other| *other != index);
             self.finish(index);
         }
-        None
     }
 
     fn finish(&mut self, index: u32) {
@@ -240,88 +235,11 @@ impl<Q: BlockQueue> Split<Q> {
     }
 }
 
-impl Parent {
-    /// The next piece, with the index as its tag; `None` if there is none to come.
-    fn next_piece(&mut self, geometry: &Geometry, index: u32, now: Timestamp) -> Option<Request> {
-        if self.request.deadline <= now {
-            self.time_out();
-        }
-        if self.is_all_begun() {
-            return None;
-        }
-        match self.cut(geometry) {
-            Ok((range, data)) => {
-                self.begun += range.blocks;
-                self.pieces += 1;
-                let Request { op, deadline, .. } = self.request;
-                Some(Request { op, range, data, deadline, tag: u64::from(index) })
-            }
-            // It was possible when it was checked: the device got other limits.
-            Err(error) => {
-                self.fail(self.position(), error.into());
-                None
-            }
-        }
-    }
-
-    fn cut(&self, geometry: &Geometry) -> Result<(BlockRange, ScatterList), InvalidRequest> {
-        let blocks = cut::next_piece(&self.request, self.begun, geometry)?;
-        let range = BlockRange::new(self.position(), blocks);
-        if !self.request.op.has_data() {
-            return Ok((range, ScatterList::default()));
-        }
-        let shift = geometry.block_size.shift();
-        let data = self.request.data.slice(self.begun << shift, blocks << shift);
-        Ok((range, data.ok_or(InvalidRequest::DataLength)?))
-    }
-
-    /// The first block of the next piece.
-    fn position(&self) -> Lba {
-        Lba(self.request.range.start.0 + self.begun)
-    }
-
-    /// After an error nothing more begins.
-    fn is_all_begun(&self) -> bool {
-        self.error.is_some() || self.begun == self.request.range.blocks
-    }
-
-    fn time_out(&mut self) {
-        if self.begun < self.request.range.blocks {
-            self.fail(self.position(), IoError::TimedOut);
-        }
-    }
-
-    fn fail(&mut self, at: Lba, error: IoError) {
-        if self.error.is_none_or(|(first, _)| at < first) {
-            self.error = Some((at, error));
-        }
-    }
-
-    fn on_piece(&mut self, completion: &Completion) {
-        self.pieces -= 1;
-        match completion.result {
-            Ok(()) => self.partly_done = true,
-            Err(error) => self.fail(completion.request.range.start, error),
-        }
-        self.memory_kept |= self.request.op.has_data() && completion.request.data.bytes() == 0;
-    }
-
-    fn into_completion(mut self) -> Completion {
-        if self.memory_kept {
-            self.request.data = ScatterList::default();
-        }
-        let changed = self.partly_done && self.request.op.changes_data();
-        let result = match self.error {
-            None => Ok(()),
-            Some((_, error)) if changed && error.outcome() == Outcome::NotDone => Err(PARTLY_DONE),
-            Some((_, error)) => Err(error),
-        };
-        Completion { request: self.request, result }
-    }
-}
-
 impl<Q: BlockQueue> BlockQueue for Split<Q> {
     fn submit(&mut self, requests: &mut VecDeque<Request>, now: Timestamp) {
+        if self.pass(requests, now) {
+            return;
+        }
         while self.room() > 0 {
             let took = self.take_one(requests);
             let began = self.begin_one(now);
@@ -336,12 +254,11 @@ impl<Q: BlockQueue> BlockQueue for Split<Q> {
         let mut at = completions.len();
         self.inner.poll(completions, now);
         while at < completions.len() {
-            let completion = completions.swap_remove(at);
-            if let Some(whole) = self.sort_out(completion) {
-                completions.push(whole);
-                let last = completions.len() - 1;
-                completions.swap(at, last);
+            if let Some(tag) = self.take_tag(completions[at].request.tag) {
+                completions[at].request.tag = tag;
                 at += 1;
+            } else {
+                self.take_piece(&completions.swap_remove(at));
             }
         }
         if !self.unfinished.is_empty() || !self.staged.is_empty() {
@@ -377,7 +294,7 @@ impl<Q: BlockQueue> BlockQueue for Split<Q> {
             return Wait::Poll;
         }
         let deadlines = self.unfinished.iter().filter_map(|index| match &self.slab[*index as usize] {
-            Entry::Cut(parent) => Some(parent.request.deadline),
+            Entry::Cut(parent) => Some(parent.deadline()),
             _ => None,
         });
         let earliest = deadlines.min().unwrap_or(Timestamp::NEVER);

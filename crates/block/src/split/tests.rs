@@ -1,15 +1,17 @@
 use std::sync::Arc;
 
-use dma::{MemoryOptions, Pool, PoolOptions, Segment};
+use dma::{MemoryOptions, Pool, PoolOptions, ScatterList, Segment};
+use nvme_spec::Lba;
 
 use super::limited::LimitedDevice;
 use super::*;
 use crate::claim::Access;
 use crate::device::BlockDevice;
+use crate::error::{InvalidRequest, IoError, Outcome};
 use crate::geometry::BlockSize;
 use crate::mem::MemDevice;
 use crate::queue::{QueueOptions, WakeMode};
-use crate::request::Op;
+use crate::request::{BlockRange, Op};
 
 const LIMITS: Limits = Limits {
     transfer_blocks_max: 4,
