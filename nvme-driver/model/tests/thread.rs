@@ -131,7 +131,8 @@ impl Host {
     fn cpu_ns(&self) -> u64 {
         for task in std::fs::read_dir("/proc/self/task").unwrap() {
             let path = task.unwrap().path();
-            if std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == self.thread_name()) {
+            if std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == self.thread_name())
+            {
                 let text = std::fs::read_to_string(path.join("schedstat")).unwrap();
                 return text.split(' ').next().unwrap().parse().unwrap();
             }
@@ -185,7 +186,10 @@ fn timers_and_ends() {
     let mut host = Host::new(ControllerOptions { latency_ns: 3_000_000, ..ControllerOptions::default() });
     let start = host.clock.now();
     host.read();
-    assert!(host.clock.now().since(start) >= Duration::from_millis(3), "it sleeps no shorter than a command takes");
+    assert!(
+        host.clock.now().since(start) >= Duration::from_millis(3),
+        "it sleeps no shorter than a command takes"
+    );
 
     let ssd = Arc::downgrade(host.ssd.ssd());
     host.ssd.act(Action::Remove);

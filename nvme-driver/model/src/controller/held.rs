@@ -53,15 +53,23 @@ impl HeldCommands {
     /// Takes the first command whose time has come and whose completion queue has room.
     #[inline]
     pub(super) fn take_due(&mut self, now: Timestamp, has_room: impl Fn(QueueId) -> bool) -> Option<Held> {
+        let key = self.due(now, has_room)?;
+        self.remove(key)
+    }
+
+    /// Whether there is a command that [`Self::take_due`] would take.
+    pub(super) fn has_due(&self, now: Timestamp, has_room: impl Fn(QueueId) -> bool) -> bool {
+        self.due(now, has_room).is_some()
+    }
+
+    #[inline]
+    fn due(&self, now: Timestamp, has_room: impl Fn(QueueId) -> bool) -> Option<Key> {
         if self.commands.is_empty() {
             return None;
         }
-        let (key, _) = self
-            .commands
-            .range(..=(now, u64::MAX))
-            .find(|((at, _), held)| *at < Timestamp::NEVER && has_room(held.sqid))?;
-        let key = *key;
-        self.remove(key)
+        let due = self.commands.range(..=(now, u64::MAX));
+        let mut due = due.filter(|((at, _), _)| *at < Timestamp::NEVER);
+        due.find(|(_, held)| has_room(held.sqid)).map(|(key, _)| *key)
     }
 
     /// When the next command is due after `now`.

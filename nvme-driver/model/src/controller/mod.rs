@@ -132,13 +132,23 @@ impl Controller {
     }
 
     fn next(&self) -> Next {
-        let held =
-            if self.registers.may_complete() { self.held.next_due(self.now) } else { Timestamp::NEVER };
+        let held = self.next_held();
         match held.min(self.registers.next_change()) {
             Timestamp::NEVER => Next::Idle,
             at if at <= self.now => Next::Again,
             at => Next::At(at),
         }
+    }
+
+    /// When a held command can complete: now, if it became due in this step.
+    fn next_held(&self) -> Timestamp {
+        if !self.registers.may_complete() {
+            return Timestamp::NEVER;
+        }
+        if self.held.has_due(self.now, |sqid| self.queues.has_room(sqid)) {
+            return self.now;
+        }
+        self.held.next_due(self.now)
     }
 
     /// What was counted so far.

@@ -45,10 +45,17 @@ pub struct Completion {
 
 #[derive(Clone, Copy)]
 struct Ring {
-    entries: u32,
+    sq_entries: u32,
     tail: u32,
+    cq_entries: u32,
     head: u32,
     phase: bool,
+}
+
+impl Ring {
+    fn new(entries: u32) -> Self {
+        Self { sq_entries: entries, tail: 0, cq_entries: entries, head: 0, phase: true }
+    }
 }
 
 pub struct Host {
@@ -107,7 +114,7 @@ impl Host {
 
     pub fn enable(&mut self) {
         self.rings.clear();
-        self.rings.insert(0, Ring { entries: 32, tail: 0, head: 0, phase: true });
+        self.rings.insert(0, Ring::new(32));
         self.zero(0, 2 * QUEUE_STRIDE as usize);
         self.ssd.write32(AQA, 31 | 31 << 16);
         self.ssd.write64(ASQ, self.iova);
@@ -126,7 +133,7 @@ impl Host {
         let base = u64::from(qid) * QUEUE_STRIDE + QUEUE_STRIDE / 2;
         self.zero(base, QUEUE_STRIDE as usize / 2);
         let flags = 1 | vector.map_or(0, |vector| 2 | u32::from(vector) << 16);
-        self.rings.insert(qid, Ring { entries, tail: 0, head: 0, phase: true });
+        self.rings.insert(qid, Ring::new(entries));
         self.admin(
             sqe(0x05, 0).prp1(self.iova + base).cdw10(u32::from(qid) | (entries - 1) << 16).cdw11(flags),
         )
@@ -135,6 +142,8 @@ impl Host {
     pub fn create_sq(&mut self, qid: u16, entries: u32, cqid: u16) -> Completion {
         let base = u64::from(qid) * QUEUE_STRIDE;
         let cdw11 = 1 | u32::from(cqid) << 16;
+        let ring = self.rings.entry(qid).or_insert(Ring::new(entries));
+        (ring.sq_entries, ring.tail) = (entries, 0);
         self.admin(
             sqe(0x01, 0).prp1(self.iova + base).cdw10(u32::from(qid) | (entries - 1) << 16).cdw11(cdw11),
         )
@@ -155,7 +164,7 @@ impl Host {
         bytes[2..4].copy_from_slice(&cid.to_le_bytes());
         let ring = self.rings.get_mut(&qid).unwrap();
         let at = u64::from(qid) * QUEUE_STRIDE + u64::from(ring.tail) * 64;
-        ring.tail = (ring.tail + 1) % ring.entries;
+        ring.tail = (ring.tail + 1) % ring.sq_entries;
         self.region.memory().write(at, &bytes).unwrap();
         cid
     }
@@ -195,7 +204,7 @@ impl Host {
         if (status & 1 == 1) != ring.phase {
             return None;
         }
-        ring.head = (ring.head + 1) % ring.entries;
+        ring.head = (ring.head + 1) % ring.cq_entries;
         ring.phase ^= ring.head == 0;
         Some(Completion {
             dw0: u32::from_le_bytes(bytes[..4].try_into().unwrap()),
