@@ -165,6 +165,31 @@ fn a_state_file_that_is_none_is_refused() {
 }
 
 #[test]
+fn what_is_there_after_a_restart_is_found() {
+    for device in ["soft-nvme:", "file:"] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let device = format!("{device}{}?size=16MiB", folder.path().join("image").display());
+        let common = format!("bench {device} --bs 8k --iodepth 8 --numjobs 2 --verify crc32c");
+        let state = state.display();
+        let write = output(&format!("{common} --rw randrw --runtime 300ms --verify-state-save {state}"));
+        assert!(write.status.success(), "{}", text(&write.stderr));
+        let found = json(&format!("{common} --rw randread --size 8m --verify-state-load {state}"));
+        let verify = &found["jobs"][0]["verify"];
+        assert!(
+            verify["blocks"].as_u64().unwrap() > 100 && verify["wrong_blocks"] == 0,
+            "{device}: {verify}"
+        );
+        let more = output(&format!("{common} --rw randrw --runtime 100ms --verify-state-load {state}"));
+        assert!(more.status.success(), "{device}: {}", text(&more.stderr));
+        // The state is the first run's; since then the blocks were written again.
+        let stale = output(&format!("{common} --rw read --verify-state-load {state}"));
+        assert_eq!(stale.status.code(), Some(1));
+        assert!(text(&stale.stderr).contains(": never written: "), "{device}: {}", text(&stale.stderr));
+    }
+}
+
+#[test]
 fn what_is_not_there_after_a_restart_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");

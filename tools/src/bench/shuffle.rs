@@ -10,7 +10,8 @@ use super::rng::{SplitMix64, mix};
 pub struct Shuffle {
     count: u64,
     bits: u32,
-    keys: [u64; ROUNDS],
+    /// For each round, what to add and an odd number to multiply by.
+    rounds: [(u64, u64); ROUNDS],
 }
 
 /// Fewer show as stripes in a plot of the order.
@@ -21,8 +22,8 @@ impl Shuffle {
     #[must_use]
     pub fn new(count: u64, seed: u64, pass: u64) -> Self {
         let mut rng = SplitMix64::new(seed ^ mix(pass.wrapping_add(1)));
-        let keys = std::array::from_fn(|_| rng.next_u64());
-        Self { count, bits: (u64::BITS - (count - 1).leading_zeros()).max(1), keys }
+        let rounds = std::array::from_fn(|_| (rng.next_u64(), rng.next_u64() | 1));
+        Self { count, bits: (u64::BITS - (count - 1).leading_zeros()).max(1), rounds }
     }
 
     /// Where `index`, below the count, lands.
@@ -42,8 +43,8 @@ impl Shuffle {
     fn step(&self, mut x: u64) -> u64 {
         let mask = u64::MAX >> (u64::BITS - self.bits);
         let fold = self.bits.div_ceil(2);
-        for key in self.keys {
-            x = x.wrapping_add(key).wrapping_mul(mix(key) | 1) & mask;
+        for (add, odd) in self.rounds {
+            x = x.wrapping_add(add).wrapping_mul(odd) & mask;
             x ^= x >> fold;
         }
         x

@@ -49,13 +49,17 @@ impl Buffers {
     /// A buffer with whatever bytes are in it; [`Self::is_ready`] said yes.
     #[inline]
     pub fn take(&mut self) -> Result<ScatterList, JobError> {
-        self.free.pop().ok_or(JobError::Held)
+        let Some(list) = self.free.pop() else { return Err(JobError::Held) };
+        Ok(list)
     }
 
     /// A buffer to be filled; [`Self::is_ready`] said yes.
     pub fn take_to_fill(&mut self) -> Result<DmaBuf, JobError> {
         let list = self.take()?;
-        list.into_single().ok().and_then(|segment| DmaBuf::from_segment(segment).ok()).ok_or(JobError::Held)
+        match list.into_single().map(DmaBuf::from_segment) {
+            Ok(Ok(buffer)) => Ok(buffer),
+            _ => Err(JobError::Held),
+        }
     }
 
     /// Gives a whole buffer back.

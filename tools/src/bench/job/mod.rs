@@ -108,6 +108,9 @@ impl<'a> Job<'a> {
         let measured_to = self.context.clock.now();
         let usage = thread_usage().since(load.usage_at_start().unwrap_or(before));
         let end = end.and_then(|()| self.after_load());
+        if end.is_err() {
+            self.context.stop.fail();
+        }
         let (statistics, checker, error) = self.engine.finish(measured_to);
         JobOutcome { statistics, usage, checker, end: error.map_or(end, Err) }
     }

@@ -13,7 +13,7 @@ use crate::bench::test_support::options;
 const BLOCKS: u64 = 64;
 
 /// Few blocks and many I/O, so that they meet.
-const BUSY: &str = "--rw randrw --bs 1k --iodepth 8 --runtime 100ms --norandommap --fsync 7 --poll always";
+const BUSY: &str = "--rw randrw --bs 1k --iodepth 8 --runtime 300ms --norandommap --fsync 7 --poll always";
 
 fn bench(device: &TestDevice, arguments: &str) -> Outcome {
     run(&options("test", &format!("--verify crc32c {arguments}")), device, &Stop::default()).unwrap()
