@@ -1,30 +1,24 @@
 //! From tasks to requests, and from completions to numbers and verdicts.
 
+mod ending;
+
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 
-use block::{
-    BlockQueue, BlockRange, Completion, Event, IoError, MonotonicClock, Op, Outcome, Request, Timestamp,
-};
+use block::{BlockQueue, BlockRange, Completion, MonotonicClock, Op, Request, Timestamp};
 use dma::ScatterList;
 
 use super::buffers::Buffers;
-use super::slots::{Slot, Slots, Work};
+use super::slots::{Slots, Work};
 use super::source::{Source, Task};
 use super::{JobContext, JobError};
 use crate::bench::options::ContinueOn;
 use crate::bench::plan::Plan;
 use crate::bench::progress::{Counters, Phase};
 use crate::bench::statistics::{Recorder, Statistics};
+use crate::bench::verify::Checker;
 use crate::bench::verify::history::FlushMark;
-use crate::bench::verify::{Checker, WriteEnd};
 use crate::bench::workload::{Direction, Io};
-
-/// Most events that are taken in one turn.
-const EVENTS_MAX: usize = 16;
-
-/// Most failed I/O that are told of one by one.
-const FAILURES_TOLD_MAX: u64 = 16;
 
 /// See the module. It never waits.
 pub struct Engine<'a> {
@@ -235,152 +229,5 @@ impl<'a> Engine<'a> {
             self.recorder.submitted(taken, in_flight);
         }
         (taken, now)
-    }
-
-    #[inline]
-    fn complete(&mut self, completion: Completion, now: Timestamp) -> Result<(), JobError> {
-        let Completion { request, result } = completion;
-        // Tags are slot numbers.
-        let index = usize::try_from(request.tag).unwrap_or(usize::MAX);
-        let slot = self.slots.give_back(index);
-        match (slot.work, result) {
-            (Work::Flush(mark), Ok(())) => self.flushed(slot, mark, now),
-            (Work::Flush(_), Err(error)) => self.failed("flush", slot, error),
-            (Work::Io(direction), result) => {
-                self.io_ended(index, slot, direction, &request.data, result, now)?
-            }
-        }
-        self.give_back(request.data);
-        Ok(())
-    }
-
-    fn flushed(&mut self, slot: Slot, mark: FlushMark, now: Timestamp) {
-        if let Some(checker) = &mut self.checker {
-            checker.end_flush(mark);
-        }
-        if self.measures {
-            self.recorder.synced(slot.submitted, now);
-        }
-    }
-
-    #[inline]
-    fn io_ended(
-        &mut self,
-        index: usize,
-        slot: Slot,
-        direction: Direction,
-        data: &ScatterList,
-        result: Result<(), IoError>,
-        now: Timestamp,
-    ) -> Result<(), JobError> {
-        if self.measures && result.is_ok() {
-            self.recorder.completed(direction, slot.made, slot.submitted, now);
-        }
-        if self.checker.is_some() {
-            self.judge(index, slot, direction, data, result)?;
-        }
-        if let Err(error) = result {
-            let what = match direction {
-                Direction::Read => "read",
-                Direction::Write => "write",
-                Direction::Trim => "trim",
-            };
-            self.failed(what, slot, error);
-        }
-        Ok(())
-    }
-
-    fn judge(
-        &mut self,
-        index: usize,
-        slot: Slot,
-        direction: Direction,
-        data: &ScatterList,
-        result: Result<(), IoError>,
-    ) -> Result<(), JobError> {
-        let Some(checker) = &mut self.checker else { return Ok(()) };
-        match (direction, result) {
-            (Direction::Read, Ok(())) => {
-                if checker.end_read(index, slot.range, data)? > 0 {
-                    self.note(JobError::Verify, self.continue_on.verify());
-                }
-            }
-            (Direction::Write, Ok(())) => {
-                checker.end_write(index, slot.range, WriteEnd::Done { durable: self.fua });
-            }
-            (Direction::Write, Err(error)) if error.outcome() == Outcome::NotDone => {
-                checker.end_write(index, slot.range, WriteEnd::NotDone);
-            }
-            (Direction::Write, Err(_)) if data.segments().is_empty() => {
-                checker.abandon_write(index, slot.range);
-                if checker.is_overwhelmed() {
-                    self.note(JobError::Limbo, false);
-                }
-            }
-            (Direction::Write, Err(_)) => checker.end_write(index, slot.range, WriteEnd::Maybe),
-            (Direction::Read, Err(_)) | (Direction::Trim, _) => {}
-        }
-        Ok(())
-    }
-
-    fn failed(&mut self, what: &'static str, slot: Slot, error: IoError) {
-        self.recorder.failed();
-        let offset = u128::from(slot.range.start.0) << self.plan.geometry.block_size.shift();
-        let error = JobError::Io { what, offset, error };
-        if self.recorder.failures() <= FAILURES_TOLD_MAX && self.continue_on.io() {
-            self.tell(&error.to_string());
-        }
-        self.note(error, self.continue_on.io());
-    }
-
-    #[inline]
-    fn give_back(&mut self, data: ScatterList) {
-        // A shortened view would stay short: its chunk goes back to the pool.
-        if data.bytes() == u64::from(self.plan.io_bytes) {
-            self.buffers.give_back(data);
-        }
-    }
-
-    #[inline]
-    fn take_events(&mut self) {
-        for _ in 0..EVENTS_MAX {
-            let Some(event) = self.queue.poll_event() else { return };
-            self.event(event);
-        }
-    }
-
-    fn event(&mut self, event: Event) {
-        if let Some(checker) = &mut self.checker {
-            checker.event(event);
-        }
-        match event {
-            Event::IncarnationChanged(incarnation) => {
-                self.tell(&format!("the device began anew (incarnation {})", incarnation.0));
-            }
-            Event::MediaErrors(count) => self.tell(&format!("the device counts {count} media errors")),
-            Event::HealthWarning(warning) => self.tell(&format!("the device warns: {warning:?}")),
-            Event::Removed => self.note(JobError::Removed, false),
-            Event::Resized(geometry) => {
-                let fits = self.plan.area.fits(geometry.blocks);
-                if fits && geometry.block_size == self.plan.geometry.block_size {
-                    self.tell(&format!("the device has {} blocks now", geometry.blocks));
-                } else {
-                    self.note(JobError::Resized, false);
-                }
-            }
-        }
-    }
-
-    /// Keeps the first error, or the first that ends the job.
-    fn note(&mut self, error: JobError, goes_on: bool) {
-        if self.error.is_none() || !(goes_on || self.has_failed) {
-            self.error = Some(error);
-        }
-        self.has_failed |= !goes_on;
-    }
-
-    fn tell(&self, what: &str) {
-        // Whoever listens may have gone when the run ends.
-        let _ = self.notices.send(format!("job {}: {what}", self.job));
     }
 }
