@@ -20,7 +20,7 @@ const DESCRIPTORS_MAX: u32 = PAGE_BYTES / 16;
 /// One page for each command slot: for its PRP list, its SGL, or the ranges of a dataset management command.
 #[derive(Debug)]
 pub(crate) struct CommandPages {
-    words: DmaArray<2>,
+    words: DmaArray<u64, 1>,
 }
 
 impl CommandPages {
@@ -36,7 +36,7 @@ impl CommandPages {
 
     #[inline]
     fn set(&self, slot: u16, entry: u32, value: u64) {
-        self.words.store(u32::from(slot) * LIST_ENTRIES_MAX + entry, &halves(value));
+        self.words.store(u32::from(slot) * LIST_ENTRIES_MAX + entry, &[value]);
     }
 
     fn set_bytes(&self, slot: u16, entry: u32, bytes: [u8; 16]) {
@@ -176,13 +176,6 @@ fn has_page_seams(segments: &[Segment]) -> bool {
     let ends =
         |segment: &Segment| (segment.region_offset() + u64::from(segment.bytes())).is_multiple_of(page);
     segments.windows(2).all(|pair| ends(&pair[0]) && pair[1].region_offset().is_multiple_of(page))
-}
-
-#[inline]
-fn halves(value: u64) -> [u32; 2] {
-    let bytes = value.to_le_bytes();
-    let (words, _) = bytes.as_chunks::<4>();
-    [u32::from_le_bytes(words[0]), u32::from_le_bytes(words[1])]
 }
 
 #[cfg(test)]

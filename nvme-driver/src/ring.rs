@@ -17,8 +17,8 @@ pub(crate) const CQE_BYTES: u32 = 16;
 /// The shadow doorbell and EventIdx pages of a controller that offers them (Base 5.2.5, Doorbell Buffer Config).
 #[derive(Debug)]
 pub(crate) struct ShadowDoorbells {
-    pub(crate) doorbells: DmaArray<1>,
-    pub(crate) event_indexes: DmaArray<1>,
+    pub(crate) doorbells: DmaArray<u32, 1>,
+    pub(crate) event_indexes: DmaArray<u32, 1>,
 }
 
 impl ShadowDoorbells {
@@ -83,6 +83,20 @@ pub(crate) fn doorbells_end(queue: QueueId, stride: DoorbellStride) -> u64 {
     stride.offset(queue, Doorbell::CqHead) + 4
 }
 
+/// Two words in the order of memory, as one.
+#[inline]
+fn pairs(words: &[u32; 16]) -> [u64; 8] {
+    std::array::from_fn(|at| u64::from(words[2 * at]) | u64::from(words[2 * at + 1]) << 32)
+}
+
+/// The words of a pair, in the order of memory.
+#[inline]
+fn halves(pair: u64) -> [u32; 2] {
+    let bytes = pair.to_le_bytes();
+    let (words, _) = bytes.as_chunks::<4>();
+    [u32::from_le_bytes(words[0]), u32::from_le_bytes(words[1])]
+}
+
 /// Whether going from `old` to `new` passes `event`, all modulo 2^16: then the controller wants the register written.
 #[inline]
 fn is_passed(event: u32, old: u32, new: u32) -> bool {
@@ -93,7 +107,7 @@ fn is_passed(event: u32, old: u32, new: u32) -> bool {
 /// The side that we write: commands.
 #[derive(Debug)]
 pub(crate) struct SubmissionRing {
-    entries: DmaArray<16>,
+    entries: DmaArray<u64, 8>,
     bell: Bell,
     tail: u32,
     rung: u32,
@@ -129,7 +143,7 @@ impl SubmissionRing {
     /// entries are fetched in order, and every outstanding command has at most one.
     #[inline]
     pub(crate) fn push(&mut self, command: &Sqe) {
-        self.entries.store(self.tail, command.dwords());
+        self.entries.store(self.tail, &pairs(command.dwords()));
         self.tail += 1;
         if self.tail == self.entries.entries() {
             self.tail = 0;
@@ -149,7 +163,7 @@ impl SubmissionRing {
 /// The side that the controller writes: completions.
 #[derive(Debug)]
 pub(crate) struct CompletionRing {
-    entries: DmaArray<4>,
+    entries: DmaArray<u64, 2>,
     bell: Bell,
     head: u32,
     rung: u32,
@@ -185,22 +199,24 @@ impl CompletionRing {
     /// Whether a completion is there.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
-        Cqe::phase_of_dw3(self.entries.load_word(self.head, 3)) == self.phase
+        let [_, dw3] = halves(self.entries.load_word(self.head, 1));
+        Cqe::phase_of_dw3(dw3) == self.phase
     }
 
-    /// The next completion. The word with the phase tag is loaded first, with acquire, so the rest is whole.
+    /// The next completion. The half with the phase tag is loaded first, with acquire, so the other is whole.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Cqe> {
-        if !self.is_ready() {
+        let [dw2, dw3] = halves(self.entries.load_word(self.head, 1));
+        if Cqe::phase_of_dw3(dw3) != self.phase {
             return None;
         }
-        let entry = Cqe::from_dwords(self.entries.load(self.head));
+        let [dw0, dw1] = halves(self.entries.load_word(self.head, 0));
         self.head += 1;
         if self.head == self.entries.entries() {
             self.head = 0;
             self.phase = !self.phase;
         }
-        Some(entry)
+        Some(Cqe::from_dwords([dw0, dw1, dw2, dw3]))
     }
 
     /// Tells the controller which completions have been taken.

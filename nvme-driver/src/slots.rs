@@ -18,6 +18,7 @@ pub(crate) struct Slots<T> {
     slots: Box<[Slot<T>]>,
     free: Vec<u16>,
     slot_bits: u32,
+    generation_max: u16,
 }
 
 impl<T> Slots<T> {
@@ -25,7 +26,10 @@ impl<T> Slots<T> {
     pub(crate) fn new(depth: u16) -> Self {
         assert!(depth > 0 && u32::from(depth) <= SLOTS_MAX, "a depth within the maximum");
         let slots = (0..depth).map(|_| Slot { generation: 0, command: None }).collect();
-        Self { slots, free: (0..depth).rev().collect(), slot_bits: u16::BITS - (depth - 1).leading_zeros() }
+        let slot_bits = u16::BITS - (depth - 1).leading_zeros();
+        // The greatest generation is left out: an identifier of all ones means "no command" in the error log.
+        let generation_max = (u16::MAX >> slot_bits).saturating_sub(1);
+        Self { slots, free: (0..depth).rev().collect(), slot_bits, generation_max }
     }
 
     /// Slots that are taken.
@@ -58,9 +62,7 @@ impl<T> Slots<T> {
             return None;
         }
         let command = slot.command.take()?;
-        // The greatest generation is left out: an identifier of all ones means "no command" in the error log.
-        let generations = (u32::from(u16::MAX) >> self.slot_bits).max(1);
-        slot.generation = u16::try_from((u32::from(slot.generation) + 1) % generations).unwrap_or(0);
+        slot.generation = if slot.generation >= self.generation_max { 0 } else { slot.generation + 1 };
         self.free.push(number);
         Some(command)
     }

@@ -18,7 +18,7 @@ mod scatter;
 mod segment;
 
 pub use address_table::AddressTable;
-pub use array::DmaArray;
+pub use array::{DmaArray, Word};
 pub use memory::{AccessError, Backing, HUGE_PAGE_BYTES, Memory, MemoryError, MemoryOptions, NumaNode};
 pub use pool::{DmaBuf, Pool, PoolError, PoolOptions};
 pub use region::{AttachError, Attachment, DetachError, REGIONS_MAX, Region, RegionError, RegionId};

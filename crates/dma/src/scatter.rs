@@ -28,7 +28,10 @@ impl ScatterList {
     #[inline]
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| u64::from(segment.bytes())).sum()
+        match &self.segments[..] {
+            [segment] => u64::from(segment.bytes()),
+            segments => segments.iter().map(|segment| u64::from(segment.bytes())).sum(),
+        }
     }
 
     /// The segments, given back.

@@ -43,6 +43,7 @@ pub(crate) struct Engine<F: PciFunction> {
     /// Requests taken and not yet given back.
     in_flight: usize,
     depth: usize,
+    command_timeout_ns: u64,
     /// The phase that the queue has acted upon.
     phase: Phase,
     /// The incarnation in which the controller was asked to create the queue, or has.
@@ -88,6 +89,7 @@ impl<F: PciFunction> Engine<F> {
             ended: Vec::with_capacity(usize::from(depth)),
             in_flight: 0,
             depth: usize::from(depth),
+            command_timeout_ns: u64::try_from(shared.options.command_timeout.as_nanos()).unwrap_or(u64::MAX),
             phase,
             attached: None,
             live: false,
@@ -140,13 +142,13 @@ impl<F: PciFunction> Engine<F> {
             self.submit_without_device(requests, now);
             return;
         }
+        let due = now.after_ns(self.command_timeout_ns);
         while self.in_flight < self.depth {
             let Some((slot, cid)) = self.slots.next_free() else { break };
             let Some(request) = requests.pop_front() else { break };
             self.in_flight += 1;
             match self.build(&request, slot, cid, now) {
                 Ok(sqe) => {
-                    let due = now.after(self.shared.options.command_timeout);
                     self.next_judgement = self.next_judgement.min(due).min(request.deadline);
                     self.slots.occupy(Waiting::new(request, due));
                     self.memory.sq.push(&sqe);
