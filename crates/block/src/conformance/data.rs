@@ -51,6 +51,7 @@ pub fn overlaps_are_old_or_new(subject: &Subject) {
     let mut rig = Rig::new(subject, 32);
     let blocks = rig.blocks_max().min(16);
     let (range, size) = (BlockRange::new(Lba(5), blocks), rig.block_bytes());
+    let unit = if subject.tears_overlaps { 1 } else { size };
     rig.write(5, blocks, 1);
     for version in (2..40).step_by(2) {
         let write = |rig: &Rig, version| {
@@ -63,7 +64,7 @@ pub fn overlaps_are_old_or_new(subject: &Subject) {
         let found = rig.read(5, blocks);
         let reads = done.iter().filter(|completion| completion.request.op == Op::Read);
         for bytes in reads.map(|completion| bytes_of(&completion.request.data)).chain([found]) {
-            check_versions(&rig, &bytes, if subject.tears_overlaps { 1 } else { size }, 1..version + 2);
+            check_versions(&rig, &bytes, unit, (version - 2).max(1)..version + 2);
         }
     }
 }

@@ -96,3 +96,23 @@ crate::conformance_tests!(
 );
 crate::conformance_tests!(split_file, files(|| split(file(BlockSize::B4096, false))));
 crate::conformance_tests!(split_of_slice, Subject::new(|| split(slice(mem(BlockSize::B512)))));
+
+#[test]
+fn devices_for_reading_refuse_what_changes_them() {
+    let size = BlockSize::B512;
+    let mem = Subject::new(move || Arc::new(MemDevice::new("mem", size, 4 << 20, Access::Read).unwrap()));
+    let null =
+        Subject::new(move || Arc::new(NullDevice::new("null", size, 1000, Access::Read))).without_data();
+    let slice = Subject::new(|| {
+        let range = BlockRange::new(Lba(17), 300);
+        Arc::new(SliceDevice::new(super::tests::mem(BlockSize::B512), "slice", range, Access::Read).unwrap())
+    });
+    let split = Subject::new(move || {
+        split(Arc::new(MemDevice::new("mem", BlockSize::B512, 4 << 20, Access::Read).unwrap()))
+    });
+    for subject in [mem, null, slice, split] {
+        super::geometry_is_sound(&subject);
+        super::abilities_are_honest(&subject);
+        super::boundaries_are_kept(&subject);
+    }
+}

@@ -4,7 +4,7 @@ use nvme_spec::Lba;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use super::shared::Shared;
+use super::shared::{Kind, Shared};
 use crate::device::{Extent, ExtentKind};
 use crate::error::ExtentsError;
 use crate::request::BlockRange;
@@ -13,6 +13,9 @@ use crate::request::BlockRange;
 ///
 /// The descriptor's position moves, which nobody else uses: all I/O names its offset.
 pub(super) fn of(shared: &Shared, range: BlockRange) -> Result<Vec<Extent>, ExtentsError> {
+    if shared.kind == Kind::BlockDevice {
+        return Err(ExtentsError::NotSupported);
+    }
     if !range.fits(shared.geometry().blocks) {
         return Err(ExtentsError::Range);
     }

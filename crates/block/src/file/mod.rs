@@ -31,7 +31,7 @@ use crate::request::BlockRange;
 use job::Learned;
 use open::{Opened, Opening};
 use queue::FileQueue;
-use shared::Shared;
+use shared::{Kind, Shared};
 
 /// How a file is to be opened.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,9 @@ impl FileDevice {
         engine::build_ring(1).map_err(|error| no_ring(name, error))?;
         let Opened { file, kind, blocks, block_size, direct_alignment, punches } =
             Opening { path, name, options }.open()?;
-        let mut abilities = Abilities::EXTENTS;
+        let mut abilities = Abilities::empty();
+        // Block devices have no SEEK_DATA.
+        abilities.set(Abilities::EXTENTS, kind == Kind::Regular);
         if options.access == Access::ReadWrite {
             abilities |= Abilities::WRITE | Abilities::WRITE_ZEROES | Abilities::DISCARD;
         }

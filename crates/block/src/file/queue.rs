@@ -37,7 +37,7 @@ struct Core {
     ended: VecDeque<Completion>,
     /// Requests taken and not yet given back.
     taken: usize,
-    /// No deadline of a request in the engine is before this.
+    /// No deadline of a request, waiting or in the engine, is before this.
     deadline: Timestamp,
     now: Timestamp,
     measured: Timestamp,
@@ -146,7 +146,10 @@ impl Core {
             let checked =
                 if request.deadline <= now { Err(IoError::TimedOut) } else { self.shared.check(&request) };
             match checked {
-                Ok(()) => self.waiting.push_back(request),
+                Ok(()) => {
+                    self.deadline = self.deadline.min(request.deadline);
+                    self.waiting.push_back(request);
+                }
                 Err(error) => self.ended.push_back(Completion { request, result: Err(error) }),
             }
         }
@@ -157,7 +160,6 @@ impl Core {
     fn start_waiting(&mut self) {
         while self.engine.has_room() {
             let Some(request) = self.waiting.pop_front() else { break };
-            self.deadline = self.deadline.min(request.deadline);
             self.engine.start(Job::new(request, self.shared.block_size, &self.shared.learned));
         }
         self.engine.submit(&mut |job, result| end(&mut self.ended, job, result));

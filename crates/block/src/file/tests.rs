@@ -149,6 +149,10 @@ fn a_file_that_became_shorter_gives_errors_and_then_its_new_size() {
     queue.poll(&mut Vec::new(), later);
     assert!(matches!(queue.poll_event(), Some(Event::Resized(geometry)) if geometry.blocks == 4));
     assert_eq!(queue.poll_event(), None);
+    std::fs::File::options().write(true).open(bench.path()).unwrap().set_len(4096).unwrap();
+    assert_eq!(queue.poll_event(), None, "the size is looked at once a second");
+    queue.poll(&mut Vec::new(), later.after(Duration::from_secs(1)));
+    assert!(matches!(queue.poll_event(), Some(Event::Resized(geometry)) if geometry.blocks == 8));
 }
 
 #[test]
@@ -171,6 +175,16 @@ fn a_device_that_is_gone_refuses_everything() {
     device.shared.learned.gone.store(true, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(queue.poll_event(), Some(Event::Removed));
     assert_eq!(bench.run(&mut *queue, [Request::flush()])[0].result, Err(IoError::Gone));
+}
+
+#[test]
+fn the_deepest_queue_can_be_made_and_no_deeper() {
+    let bench = Bench::new();
+    let device = bench.open(OPTIONS).unwrap();
+    let mut deepest = queue(&device, engine::DEPTH_MAX);
+    assert_eq!(bench.run(&mut *deepest, [Request::flush()])[0].result, Ok(()));
+    let deeper = QueueOptions { depth: engine::DEPTH_MAX + 1, wake: WakeMode::Polled };
+    assert!(matches!(device.open_queue(deeper), Err(OpenQueueError::Depth { .. })));
 }
 
 #[test]
@@ -241,6 +255,13 @@ fn a_deadline_is_kept_though_the_kernel_is_slow() {
     let without = |c: &&Completion| c.result == Err(IoError::TimedOut) && c.request.data.bytes() == 0;
     let timed_out = completions.iter().filter(without).count();
     assert!(timed_out > 0, "the kernel wrote 32 MiB durably before the first look");
+    drop(completions);
+    // While the kernel is busy, the next one is not with it, or only just: it is answered in time too.
+    let later = Timestamp::from_ns(2_000);
+    queue.submit(&mut VecDeque::from([Request::flush().with_deadline(later)]), deadline);
+    let mut completions = Vec::new();
+    queue.poll(&mut completions, later);
+    assert_eq!((completions.len(), queue.in_flight()), (1, 0));
     drop(completions);
     // The queue is of use though the kernel is busy, and gives the memory back as the kernel lets go.
     let flush = bench.run(&mut *queue, [Request::flush()]);
