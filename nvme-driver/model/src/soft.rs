@@ -46,9 +46,16 @@ impl Wake for Sleeper {
     }
 }
 
+impl Wake for Arc<Sleeper> {
+    #[inline]
+    fn wake(&self) {
+        self.as_ref().wake();
+    }
+}
+
 /// A software SSD that works by itself. Ends with this handle.
 pub struct SoftSsd {
-    function: Function<Sleeper>,
+    function: Function<Arc<Sleeper>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,7 +70,8 @@ impl SoftSsd {
         let worker =
             Worker { ssd: Arc::clone(&ssd), state: Arc::clone(&state), clock: MonotonicClock::start() };
         let handle = thread::Builder::new().name("soft-nvme".into()).spawn(move || worker.run())?;
-        let sleeper = Sleeper { state, thread: handle.thread().clone() };
+        let sleeper = Arc::new(Sleeper { state, thread: handle.thread().clone() });
+        ssd.set_waker(Arc::clone(&sleeper) as _);
         Ok(Self { function: Function::new(ssd, sleeper), thread: Some(handle) })
     }
 
@@ -73,10 +81,9 @@ impl SoftSsd {
         self.function.ssd()
     }
 
-    /// Makes something happen.
+    /// Makes something happen: [`Ssd::act`].
     pub fn act(&self, action: Action) {
         self.ssd().act(action);
-        self.function.wake.wake();
     }
 }
 

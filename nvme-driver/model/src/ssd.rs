@@ -1,7 +1,7 @@
 //! A controller that threads share: the lock, and what a test may do to it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nvme_spec::Nsid;
 use nvme_spec::registers::DOORBELLS_OFFSET;
@@ -23,6 +23,8 @@ pub(crate) trait Wake: Send + Sync {
 pub struct Ssd {
     controller: Mutex<Controller>,
     doorbells: Arc<Doorbells>,
+    /// Wakes the thread that steps the controller, if there is one.
+    waker: OnceLock<Arc<dyn Wake>>,
     /// Threads that want the lock while the stepping thread takes it again and again.
     waiting: AtomicUsize,
     name: String,
@@ -51,6 +53,7 @@ impl Ssd {
         let controller = Controller::new(options, Arc::clone(&doorbells));
         Self {
             doorbells,
+            waker: OnceLock::new(),
             waiting: AtomicUsize::new(0),
             name,
             register_bytes: u32::try_from(register_bytes).unwrap_or(u32::MAX),
@@ -73,6 +76,18 @@ impl Ssd {
 
     pub(crate) fn doorbells(&self) -> &Doorbells {
         &self.doorbells
+    }
+
+    /// Says how the thread that steps the controller is woken.
+    pub(crate) fn set_waker(&self, waker: Arc<dyn Wake>) {
+        let again = self.waker.set(waker).is_err();
+        debug_assert!(!again, "a controller has one thread");
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
     }
 
     /// The controller, for anybody but the thread that steps it.
@@ -101,7 +116,9 @@ impl Ssd {
         options: NamespaceOptions,
         media: impl Media + 'static,
     ) -> Result<(), NamespaceError> {
-        self.lock().add_namespace(nsid, options, Box::new(media))
+        let added = self.lock().add_namespace(nsid, options, Box::new(media));
+        self.wake();
+        added
     }
 
     /// Adds a fault; `None` if there are [`crate::faults::FAULT_RULES_MAX`] already.
@@ -125,15 +142,17 @@ impl Ssd {
         self.lock().faults.fired(rule)
     }
 
-    /// Makes something happen. The threaded model is not woken by this: see [`crate::SoftSsd::act`].
-    pub(crate) fn act(&self, action: Action) {
+    /// Makes something happen.
+    pub fn act(&self, action: Action) {
         self.lock().act(action);
+        self.wake();
     }
 
     /// The controller loses power and has it again: registers as after power-on, no bus master, reservations that do not
     /// persist are gone. Cached writes are lost by [`crate::media::RecordingMedia`], and by nothing else.
     pub fn power_cycle(&self) {
         self.lock().power_cycle();
+        self.wake();
     }
 
     /// What was counted so far.

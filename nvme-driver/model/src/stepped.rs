@@ -65,7 +65,7 @@ impl SteppedSsd {
         next
     }
 
-    /// Makes something happen.
+    /// Makes something happen: [`Ssd::act`].
     pub fn act(&self, action: Action) {
         self.ssd().act(action);
     }

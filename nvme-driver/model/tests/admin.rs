@@ -5,7 +5,7 @@ mod host;
 
 use host::{CC, CC_ENABLE, CSTS, DATA, Host, block_io, sqe};
 use nvme_driver::PciFunction;
-use nvme_model::{Action, ControllerOptions, CriticalWarningBit};
+use nvme_model::{Action, ControllerOptions, CriticalWarningBit, Next};
 use nvme_spec::Nsid;
 
 fn enabled(options: ControllerOptions) -> Host {
@@ -21,7 +21,7 @@ fn configurations_that_no_controller_can_run_with() {
         let mut host = Host::with(ControllerOptions::default(), 512, 8);
         host.ssd.write32(0x24, 31 | 31 << 16);
         host.ssd.write32(CC, CC_ENABLE ^ bad);
-        host.step();
+        assert_eq!(host.ssd.run(host.now, 10), Next::Idle);
         assert_eq!(host.ssd.read32(CSTS), 2, "CFS and not RDY: {bad:#x}");
         host.ssd.write32(CC, 0);
         host.step();
@@ -373,6 +373,16 @@ fn doorbells_that_no_host_writes_are_reported() {
         assert_eq!(host.ssd.ssd().stats().invalid_doorbells, 1);
         assert_eq!(host.io(block_io(2, 0, 1, host.iova + DATA)).code, 0);
     }
+}
+
+#[test]
+fn a_queue_that_was_deleted_leaves_no_doorbell_behind() {
+    let mut host = Host::ready();
+    assert_eq!(host.io(block_io(2, 0, 1, host.iova + DATA)).code, 0);
+    assert_eq!(host.admin(sqe(0, 0).cdw10(1)).code, 0);
+    host.ring(1, true, host.head(1));
+    host.step();
+    assert_eq!(host.ssd.ssd().stats().invalid_doorbells, 0);
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Host {
         self.region.memory().write(ASQ + u64::from(tail) * 64, &sqe).unwrap();
         self.admin.0 = (tail + 1) % 8;
         self.ssd.write32(0x1000, self.admin.0);
-        let phase = u32::from(head / 8 % 2 == 0);
+        let phase = u32::from((head / 8).is_multiple_of(2));
         let at = ACQ + u64::from(head % 8) * 16 + 12;
         self.until(|| self.region.memory().load_u32(at).unwrap() >> 16 & 1 == phase);
         assert_eq!(self.region.memory().load_u32(at).unwrap() >> 17, 0);
@@ -121,7 +121,7 @@ impl Host {
         self.submit_read();
         let head = self.io.1;
         let at = CQ + u64::from(head % 16) * 16 + 12;
-        let phase = u32::from(head / 16 % 2 == 0);
+        let phase = u32::from((head / 16).is_multiple_of(2));
         self.until(|| self.region.memory().load_u32(at).unwrap() >> 16 & 1 == phase);
         self.io.1 = head + 1;
         self.doorbell(12, head % 16, (head + 1) % 16);
@@ -179,7 +179,43 @@ fn it_wakes_for_every_command_and_sleeps_between() {
         assert_eq!(used_ns, 0, "an idle model does not run at all");
         host.read();
     }
+    fatal_is_idle();
+    events_wake();
     timers_and_ends();
+}
+
+/// An event that no doorbell announces wakes the thread all the same.
+fn events_wake() {
+    let mut host = Host::new(ControllerOptions::default());
+    let mut ask = [0; 64];
+    ask[0] = 9;
+    put(&mut ask, 40, 0xB | 0x100 << 32, 8);
+    host.admin(ask);
+    let mut request = [0; 64];
+    request[0] = 0x0C;
+    let (tail, head) = host.admin;
+    host.region.memory().write(ASQ + u64::from(tail) * 64, &request).unwrap();
+    host.ssd.write32(0x1000, (tail + 1) % 8);
+    host.pass(Duration::from_millis(5));
+    let media = MemoryMedia::new(512, 8);
+    host.ssd.ssd().add_namespace(Nsid(2), NamespaceOptions::default(), media).unwrap();
+    let at = ACQ + u64::from(head % 8) * 16;
+    let phase = u32::from((head / 8).is_multiple_of(2));
+    host.until(|| host.region.memory().load_u32(at + 12).unwrap() >> 16 & 1 == phase);
+    assert_eq!(host.region.memory().load_u32(at).unwrap(), 2 | 4 << 16);
+}
+
+/// A configuration that cannot run is no reason to spin.
+fn fatal_is_idle() {
+    let host = Host::new(ControllerOptions::default());
+    host.ssd.write32(0x14, 0);
+    host.until(|| host.ssd.read32(0x1C) == 0);
+    host.ssd.write32(0x14, 0x0046_0011);
+    host.until(|| host.ssd.read32(0x1C) == 2);
+    host.pass(Duration::from_millis(20));
+    let before = host.cpu_ns();
+    host.pass(Duration::from_millis(100));
+    assert_eq!(host.cpu_ns(), before);
 }
 
 fn timers_and_ends() {

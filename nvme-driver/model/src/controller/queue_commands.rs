@@ -54,6 +54,7 @@ impl Controller {
             cq.users -= 1;
         }
         self.held.drop_queue(qid);
+        self.doorbells.clear(qid, Doorbell::SqTail);
         Ok(0)
     }
 
@@ -71,6 +72,7 @@ impl Controller {
             _ => return Err(INVALID_QUEUE_IDENTIFIER),
         }
         self.queues.completion[usize::from(qid.0)] = None;
+        self.doorbells.clear(qid, Doorbell::CqHead);
         Ok(0)
     }
 

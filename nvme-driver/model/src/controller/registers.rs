@@ -158,6 +158,8 @@ impl Registers {
     /// When the next change comes by itself.
     pub(super) fn next_change(&self) -> Timestamp {
         let life = match self.life {
+            // A configuration that is not legal never gets ready.
+            Life::Enabling(_) if self.fatal => Timestamp::NEVER,
             Life::Enabling(timer) | Life::Disabling(timer) => timer.due(),
             Life::Disabled | Life::Ready => Timestamp::NEVER,
         };
