@@ -36,7 +36,7 @@ pub use media::{
     Durability, FileMedia, ImageError, ImageShape, Media, MediaError, MemoryMedia, RecordingMedia,
 };
 pub use opener::open_soft_nvme;
-pub use options::{ControllerOptions, IO_QUEUE_PAIRS_MAX, NamespaceOptions};
+pub use options::{ATOMIC_BLOCKS_MAX, ControllerOptions, IO_QUEUE_PAIRS_MAX, NamespaceOptions};
 pub use soft::SoftSsd;
 pub use ssd::Ssd;
 pub use stepped::SteppedSsd;

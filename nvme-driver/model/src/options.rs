@@ -8,6 +8,10 @@ use crate::data_pointer::SglSupport;
 /// The most I/O queue pairs of a model.
 pub const IO_QUEUE_PAIRS_MAX: u16 = 127;
 
+/// The most blocks of a write that can be promised to survive a power failure whole or not at all: as many of 4096 bytes as
+/// are handed to the medium at once.
+pub const ATOMIC_BLOCKS_MAX: u16 = 256;
+
 /// What a controller is like. The defaults are those of an ordinary data centre drive.
 #[derive(Clone, Debug)]
 pub struct ControllerOptions {
@@ -47,7 +51,8 @@ pub struct ControllerOptions {
     pub volatile_write_cache: bool,
     /// Write atomicity in normal operation in logical blocks (AWUN + 1).
     pub atomic_write_blocks: u16,
-    /// Write atomicity at a power failure in logical blocks (AWUPF + 1).
+    /// Write atomicity at a power failure in logical blocks (AWUPF + 1), at most [`ATOMIC_BLOCKS_MAX`]. The medium must
+    /// keep the promise: see [`crate::RecordingMedia::new`].
     pub atomic_write_power_fail_blocks: u16,
     /// Asynchronous Event Requests that may be outstanding (AERL + 1).
     pub async_events_max: u8,

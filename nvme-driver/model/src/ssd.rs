@@ -11,7 +11,7 @@ use crate::doorbells::Doorbells;
 use crate::faults::{Action, FaultRule, RuleId};
 use crate::iommu::DmaFault;
 use crate::media::Media;
-use crate::options::{ControllerOptions, IO_QUEUE_PAIRS_MAX, NamespaceOptions};
+use crate::options::{ATOMIC_BLOCKS_MAX, ControllerOptions, IO_QUEUE_PAIRS_MAX, NamespaceOptions};
 
 /// How the model is woken when something was done to it.
 pub(crate) trait Wake: Send + Sync {
@@ -44,6 +44,10 @@ impl Ssd {
             (1..=IO_QUEUE_PAIRS_MAX).contains(&options.io_queue_pairs)
                 && (2..=65536).contains(&options.queue_entries_max),
             "a controller has 1 to {IO_QUEUE_PAIRS_MAX} I/O queue pairs of 2 to 65536 entries"
+        );
+        assert!(
+            options.atomic_write_power_fail_blocks <= ATOMIC_BLOCKS_MAX,
+            "a write that is promised to be whole reaches the medium whole: at most {ATOMIC_BLOCKS_MAX} blocks"
         );
         let queues = options.io_queue_pairs + 1;
         let doorbells = Arc::new(Doorbells::new(options.doorbell_stride, queues));

@@ -201,3 +201,31 @@ fn a_power_loss_takes_what_does_not_persist() {
         assert_eq!(write(&mut host), if persists { CONFLICT } else { 0 });
     }
 }
+
+#[test]
+fn reservations_in_an_image_outlive_the_process() {
+    use nvme_model::{FileMedia, ImageShape, NamespaceOptions};
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image");
+    let shape = ImageShape { block_bytes: None, bytes: Some(1 << 20) };
+    let host_on_image = || {
+        let mut host = Host::bare(nvme_model::ControllerOptions::default());
+        let media = FileMedia::open(&path, shape).unwrap();
+        host.ssd.ssd().add_namespace(Nsid(1), NamespaceOptions::default(), media).unwrap();
+        host.enable();
+        host.create_pair(1, 64, None);
+        host
+    };
+    let mut host = host_on_image();
+    name(&mut host, *b"holder..........");
+    assert_eq!(register(&mut host, 3 << 30, 0, KEY), 0);
+    assert_eq!(acquire(&mut host, 0, 2, KEY, 0), 0);
+    drop(host);
+    let mut host = host_on_image();
+    assert_eq!(read(&mut host), CONFLICT);
+    name(&mut host, *b"holder..........");
+    assert_eq!((read(&mut host), write(&mut host)), (0, 0));
+    assert_eq!(release(&mut host, 1, 0, KEY), 0);
+    drop(host);
+    assert_eq!(write(&mut host_on_image()), 0);
+}

@@ -312,7 +312,7 @@ impl Controller {
     fn set_persistence(&mut self, nsid: Nsid, cdw11: u32) -> Answer {
         let persists = ReservationPersistence::from_bits_retain(cdw11)
             .contains(ReservationPersistence::PERSIST_THROUGH_POWER_LOSS);
-        self.each_named(nsid, |namespace| namespace.reservations.set_persists(persists))
+        self.persist_reservations(nsid, persists)
     }
 
     /// Until Power Cycle and Permanent are not offered (NWPC is 1).
@@ -322,16 +322,7 @@ impl Controller {
             Some(NamespaceWriteProtection::On) => true,
             _ => return Err(INVALID_FIELD),
         };
-        self.namespaces.of_command(self.options.namespaces_max, nsid)?;
-        self.each_named(nsid, |namespace| namespace.write_protected = protected)
-    }
-
-    fn each_named(&mut self, nsid: Nsid, change: impl Fn(&mut super::namespace::Namespace)) -> Answer {
-        if nsid != Nsid::ALL {
-            change(self.namespaces.of_command(self.options.namespaces_max, nsid)?);
-            return Ok(0);
-        }
-        self.namespaces.all_mut().for_each(change);
+        self.namespaces.of_command(self.options.namespaces_max, nsid)?.write_protected = protected;
         Ok(0)
     }
 }

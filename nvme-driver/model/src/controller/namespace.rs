@@ -47,6 +47,11 @@ impl Namespace {
     pub(crate) fn block_bytes(&self) -> u32 {
         self.media.block_bytes()
     }
+
+    /// Of its reservations only what was kept beside the blocks is left.
+    pub(crate) fn lose_power(&mut self) {
+        self.reservations = Reservations::from_note(&self.media.load_note());
+    }
 }
 
 /// The namespaces, by identifier.
@@ -71,6 +76,7 @@ impl Namespaces {
             Ok(_) => return Err(NamespaceError::Exists(nsid)),
             Err(place) => place,
         };
+        let reservations = Reservations::from_note(&media.load_note());
         let namespace = Namespace {
             nsid,
             options,
@@ -78,7 +84,7 @@ impl Namespaces {
             attached: true,
             write_protected: false,
             uncorrectable: UncorrectableBlocks::default(),
-            reservations: Reservations::default(),
+            reservations,
         };
         self.list.insert(place, namespace);
         Ok(())

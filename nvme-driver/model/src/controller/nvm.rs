@@ -13,12 +13,14 @@ use crate::faults::Phase;
 use crate::media::{Durability, MediaError};
 
 /// The status of a medium's failure.
-fn media_status(error: &MediaError) -> Status {
+pub(super) fn media_status(error: &MediaError) -> Status {
     tracing::warn!(%error, "the medium of a software SSD failed");
     match error {
         MediaError::Read { .. } => Status::new(StatusCode::UNRECOVERED_READ_ERROR),
         MediaError::Write { .. } => Status::new(StatusCode::WRITE_FAULT),
-        MediaError::Sync { .. } | MediaError::Size { .. } => Status::new(StatusCode::INTERNAL_ERROR),
+        MediaError::Sync { .. } | MediaError::Note { .. } | MediaError::Size { .. } => {
+            Status::new(StatusCode::INTERNAL_ERROR)
+        }
     }
 }
 

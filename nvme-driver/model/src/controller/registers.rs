@@ -346,7 +346,7 @@ impl Controller {
     pub(crate) fn power_cycle(&mut self) {
         self.iommu.enable(false);
         self.power_on();
-        self.namespaces.all_mut().for_each(|namespace| namespace.reservations.lose_power());
+        self.namespaces.all_mut().for_each(super::namespace::Namespace::lose_power);
     }
 
     /// CSTS.CFS: nothing is processed until a reset.

@@ -13,6 +13,7 @@ use nvme_spec::{ControllerId, Nsid, Status, StatusCode};
 
 use super::events::Event;
 use super::features::Host;
+use super::nvm::media_status;
 use super::{Answer, Controller, Fetched};
 
 /// The most registrants of a namespace.
@@ -20,6 +21,11 @@ const REGISTRANTS_MAX: usize = 64;
 
 /// The most bytes of a reservation report: its header and all registrants, extended.
 const REPORT_BYTES_MAX: usize = 64 + REGISTRANTS_MAX * 64;
+
+/// The shape of what is kept beside the blocks.
+const NOTE_VERSION: u32 = 1;
+const NOTE_HEAD_BYTES: usize = 32;
+const NOTE_MEMBER_BYTES: usize = 24;
 
 /// The other host of [`crate::Action::Preempt`], and its key.
 const OTHER_HOST: Host = *b"another host....";
@@ -95,10 +101,6 @@ impl Reservations {
 
     pub(super) fn persists(&self) -> bool {
         self.persists
-    }
-
-    pub(super) fn set_persists(&mut self, persists: bool) {
-        self.persists = persists;
     }
 
     fn key_of(&self, host: Host) -> Option<ReservationKey> {
@@ -224,20 +226,79 @@ impl Reservations {
         self.generation = self.generation.wrapping_add(1);
     }
 
-    /// What a power loss leaves.
-    pub(super) fn lose_power(&mut self) {
+    /// What outlives a loss of power, as bytes: version 1, generation, reservation type (0 is none), the holder, and then
+    /// each registrant's host and key. Empty if nothing does.
+    pub(super) fn to_note(&self) -> Vec<u8> {
         if !self.persists {
-            self.members.clear();
-            self.held = None;
+            return Vec::new();
         }
+        let (rtype, holder) = self.held.map_or((0, [0; 16]), |held| (held.rtype as u8, held.host));
+        let mut note = NOTE_VERSION.to_le_bytes().to_vec();
+        note.extend_from_slice(&self.generation.to_le_bytes());
+        note.extend_from_slice(&[rtype, 0, 0, 0, 0, 0, 0, 0]);
+        note.extend_from_slice(&holder);
+        for member in &self.members {
+            note.extend_from_slice(&member.host);
+            note.extend_from_slice(&member.key.0.to_le_bytes());
+        }
+        note
+    }
+
+    /// Reads what [`Self::to_note`] wrote. Anything else is nobody's reservation.
+    pub(super) fn from_note(note: &[u8]) -> Self {
+        Self::read_note(note).unwrap_or_default()
+    }
+
+    fn read_note(note: &[u8]) -> Option<Self> {
+        let (head, members) = note.split_at_checked(NOTE_HEAD_BYTES)?;
+        if u32::from_le_bytes(head.get(..4)?.try_into().ok()?) != NOTE_VERSION {
+            return None;
+        }
+        let generation = u32::from_le_bytes(head.get(4..8)?.try_into().ok()?);
+        let host = head.get(16..32)?.try_into().ok()?;
+        let held = ReservationType::try_from(head[8]).ok().map(|rtype| Held { rtype, host });
+        let (members, []) = members.as_chunks::<NOTE_MEMBER_BYTES>() else { return None };
+        let members = members.iter().take(REGISTRANTS_MAX).map(read_member).collect();
+        Some(Self { members, held, generation, persists: true })
     }
 }
 
+fn read_member(bytes: &[u8; NOTE_MEMBER_BYTES]) -> Member {
+    let (mut host, mut key) = ([0; 16], [0; 8]);
+    host.copy_from_slice(&bytes[..16]);
+    key.copy_from_slice(&bytes[16..]);
+    Member { host, key: ReservationKey(u64::from_le_bytes(key)) }
+}
+
 impl Controller {
+    /// Keeps a namespace's reservations beside its blocks, if that changes what outlives a loss of power.
+    fn keep_reservations(&mut self, nsid: Nsid) -> Answer {
+        let namespace = self.namespaces.of_command(self.options.namespaces_max, nsid)?;
+        let note = namespace.reservations.to_note();
+        if note != namespace.media.load_note() {
+            namespace.media.store_note(&note).map_err(|error| media_status(&error))?;
+        }
+        Ok(0)
+    }
+
     fn reservations(&mut self, nsid: Nsid) -> Result<&mut Reservations, Status> {
         self.namespaces
             .of_command(self.options.namespaces_max, nsid)
             .map(|namespace| &mut namespace.reservations)
+    }
+
+    /// Changes whether reservations outlive a loss of power (feature 83h).
+    pub(super) fn persist_reservations(&mut self, nsid: Nsid, persists: bool) -> Answer {
+        let named: Vec<Nsid> = if nsid == Nsid::ALL {
+            self.namespaces.attached().map(|namespace| namespace.nsid).collect()
+        } else {
+            vec![nsid]
+        };
+        for nsid in named {
+            self.reservations(nsid)?.persists = persists;
+            self.keep_reservations(nsid)?;
+        }
+        Ok(0)
     }
 
     pub(super) fn reservation_register(
@@ -278,7 +339,7 @@ impl Controller {
             PersistChange::ReleaseOnPowerLoss => reservations.persists = false,
             PersistChange::PersistThroughPowerLoss => reservations.persists = true,
         }
-        Ok(0)
+        self.keep_reservations(register.nsid)
     }
 
     pub(super) fn reservation_acquire(&mut self, command: &Fetched, acquire: &ReservationAcquire) -> Answer {
@@ -297,7 +358,7 @@ impl Controller {
                 reservations.preempt(host, data.preempt, acquire.rtype)?;
             }
         }
-        Ok(0)
+        self.keep_reservations(acquire.nsid)
     }
 
     pub(super) fn reservation_release(&mut self, command: &Fetched, release: &ReservationRelease) -> Answer {
@@ -313,7 +374,7 @@ impl Controller {
             ReleaseAction::Release => reservations.release(host, release.rtype)?,
             ReleaseAction::Clear => reservations.clear(),
         }
-        Ok(0)
+        self.keep_reservations(release.nsid)
     }
 
     pub(super) fn reservation_report(&mut self, command: &Fetched, report: &ReservationReport) -> Answer {
@@ -352,6 +413,9 @@ impl Controller {
         let lost = reservations.evict_any(|_| true);
         reservations.members.push(Member { host: OTHER_HOST, key: OTHER_KEY });
         reservations.held = Some(Held { rtype: ReservationType::WriteExclusive, host: OTHER_HOST });
+        if let Err(status) = self.keep_reservations(nsid) {
+            tracing::warn!(%status, "reservations of a software SSD are not kept");
+        }
         if lost.contains(&host) {
             self.notify_preempted(nsid, lost_reservation);
         }
@@ -366,6 +430,34 @@ impl Controller {
         if !self.features.reservation_mask().contains(masked_by) {
             self.logs.notify(kind, nsid);
             self.raise_event(Event::ReservationLogAvailable);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_persists_is_read_back() {
+        let mut kept = Reservations { persists: true, ..Reservations::default() };
+        kept.register([1; 16], ReservationKey(5)).unwrap();
+        kept.register([2; 16], ReservationKey(6)).unwrap();
+        kept.acquire([2; 16], ReservationType::ExclusiveAccess).unwrap();
+        let note = kept.to_note();
+        assert_eq!(note[..9], [1, 0, 0, 0, 2, 0, 0, 0, 2]);
+        assert_eq!((&note[16..32], &note[32..48], note[48]), (&[2; 16][..], &[1; 16][..], 5));
+        let read = Reservations::from_note(&note);
+        assert_eq!((&read.members, read.held, read.generation), (&kept.members, kept.held, 2));
+        assert!(!read.allows([1; 16], Access::Read) && read.allows([2; 16], Access::Write));
+    }
+
+    #[test]
+    fn nothing_and_nonsense_are_no_reservation() {
+        assert!(Reservations::default().to_note().is_empty());
+        for note in [&[][..], &[1; 31], &[2; 32], &[1, 0, 0, 0], &[0xFF; 100]] {
+            let read = Reservations::from_note(note);
+            assert!(read.members.is_empty() && read.held.is_none() && !read.persists());
         }
     }
 }

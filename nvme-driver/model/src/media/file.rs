@@ -10,6 +10,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use thiserror::Error;
 
 use super::label::{DATA_OFFSET, LABEL_BYTES, LABEL_OFFSETS, Label, LabelError, image_bytes};
+use super::note::{COPY_BYTES, NOTE_OFFSETS, Note};
 use super::{Durability, Media, MediaError};
 
 /// Zeroes that are written at once where a file system cannot punch holes.
@@ -85,6 +86,9 @@ pub struct FileMedia {
     label: Label,
     /// Which copy of the label counts.
     copy: usize,
+    note: Note,
+    /// Which copy of the note counts.
+    note_copy: usize,
 }
 
 impl FileMedia {
@@ -123,7 +127,8 @@ impl FileMedia {
         };
         let label = new_label(block_bytes, blocks).map_err(io("find a name for"))?;
         file.set_len(file_bytes).map_err(io("extend"))?;
-        let mut media = Self { file, path: path.to_owned(), label, copy: 1 };
+        let (note, note_copy) = (Note::default(), 1);
+        let mut media = Self { file, path: path.to_owned(), label, copy: 1, note, note_copy };
         media.store_label().map_err(io("write"))?;
         sync_directory(path).map_err(io("sync the directory of"))?;
         Ok(media)
@@ -141,7 +146,9 @@ impl FileMedia {
             let Label { blocks, block_bytes, .. } = label;
             return Err(ImageError::Differs { path: path.to_owned(), blocks, block_bytes });
         }
-        Ok(Self { file, path: path.to_owned(), label, copy })
+        let [first, second] = NOTE_OFFSETS.map(|offset| read_copy::<COPY_BYTES>(&file, offset));
+        let (note, note_copy) = Note::choose([&first.map_err(io)?, &second.map_err(io)?]);
+        Ok(Self { file, path: path.to_owned(), label, copy, note, note_copy })
     }
 
     /// What the image is.
@@ -269,6 +276,21 @@ impl Media for FileMedia {
         self.change_size(blocks, bytes).map_err(|error| refused(format!("{}: {error}", self.path.display())))
     }
 
+    fn store_note(&mut self, note: &[u8]) -> Result<(), MediaError> {
+        let refused = |source| MediaError::Note { bytes: note.len(), source };
+        let next = Note { sequence: self.note.sequence + 1, bytes: note.to_vec() };
+        let copy = next.to_bytes().ok_or_else(|| refused(ErrorKind::InvalidInput.into()))?;
+        let place = 1 - self.note_copy;
+        self.file.write_all_at(&copy, NOTE_OFFSETS[place]).map_err(refused)?;
+        self.file.sync_data().map_err(refused)?;
+        (self.note, self.note_copy) = (next, place);
+        Ok(())
+    }
+
+    fn load_note(&self) -> Vec<u8> {
+        self.note.bytes.clone()
+    }
+
     fn allocated_blocks(&self) -> u64 {
         let bytes = self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512);
         (bytes.saturating_sub(2 * LABEL_BYTES as u64) / u64::from(self.label.block_bytes))
@@ -288,8 +310,8 @@ fn is_blank(file: &File, shape: ImageShape) -> io::Result<bool> {
 }
 
 /// A copy's bytes; what is beyond the end of the file reads as zeroes.
-fn read_copy(file: &File, offset: u64) -> io::Result<[u8; LABEL_BYTES]> {
-    let mut copy = [0; LABEL_BYTES];
+fn read_copy<const BYTES: usize>(file: &File, offset: u64) -> io::Result<[u8; BYTES]> {
+    let mut copy = [0; BYTES];
     match file.read_exact_at(&mut copy, offset) {
         Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(error),
         _ => Ok(copy),
@@ -393,6 +415,20 @@ mod tests {
         media.read(0, &mut back).unwrap();
         let zero = |block: usize| back[block * 4096..][..4096].iter().all(|byte| *byte == 0);
         assert!(!zero(7) && zero(8) && zero(247) && !zero(248));
+    }
+
+    #[test]
+    fn notes_stay() {
+        let directory = directory();
+        let path = directory.path().join("image");
+        for turn in 0..4u8 {
+            let mut media = FileMedia::open(&path, SHAPE).unwrap();
+            assert_eq!(media.load_note(), vec![turn; usize::from(turn)]);
+            media.store_note(&vec![turn + 1; usize::from(turn) + 1]).unwrap();
+        }
+        let mut media = FileMedia::open(&path, SHAPE).unwrap();
+        assert!(matches!(media.store_note(&[0; 9000]), Err(MediaError::Note { bytes: 9000, .. })));
+        assert_eq!(media.load_note(), [4; 4]);
     }
 
     #[test]

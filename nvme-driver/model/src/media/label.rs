@@ -28,7 +28,7 @@ pub const LABEL_BYTES: usize = 256;
 /// Where the copies are, in bytes: in different blocks of any device.
 pub const LABEL_OFFSETS: [u64; 2] = [0, 64 << 10];
 
-/// Where the blocks begin, in bytes.
+/// Where the blocks begin, in bytes. Notes are between the labels and the blocks: [`super::note`].
 pub const DATA_OFFSET: u64 = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"REMORSSD";

@@ -13,6 +13,7 @@ pub struct MemoryMedia {
     block_bytes: u32,
     blocks: u64,
     chunks: HashMap<u64, Box<[u8]>>,
+    note: Vec<u8>,
 }
 
 impl MemoryMedia {
@@ -20,7 +21,7 @@ impl MemoryMedia {
     #[must_use]
     pub fn new(block_bytes: u32, blocks: u64) -> Self {
         assert!(block_bytes.is_power_of_two() && (512..=65536).contains(&block_bytes), "a block size");
-        Self { block_bytes, blocks, chunks: HashMap::new() }
+        Self { block_bytes, blocks, chunks: HashMap::new(), note: Vec::new() }
     }
 
     fn chunk_blocks(&self) -> u64 {
@@ -110,6 +111,15 @@ impl Media for MemoryMedia {
         }
         self.blocks = blocks;
         Ok(())
+    }
+
+    fn store_note(&mut self, note: &[u8]) -> Result<(), MediaError> {
+        self.note = note.to_vec();
+        Ok(())
+    }
+
+    fn load_note(&self) -> Vec<u8> {
+        self.note.clone()
     }
 
     fn allocated_blocks(&self) -> u64 {

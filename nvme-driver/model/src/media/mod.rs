@@ -3,6 +3,7 @@
 mod file;
 pub mod label;
 mod memory;
+pub mod note;
 mod recording;
 
 use thiserror::Error;
@@ -37,6 +38,14 @@ pub enum MediaError {
     /// What was written could not be made durable.
     #[error("the cache cannot be flushed: {source}")]
     Sync {
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The note could not be kept.
+    #[error("a note of {bytes} bytes cannot be kept: {source}")]
+    Note {
+        /// Bytes of the note.
+        bytes: usize,
         /// The system's answer.
         source: std::io::Error,
     },
@@ -82,6 +91,12 @@ pub trait Media: Send {
     /// Changes the size. Blocks that are new read as zeroes.
     fn resize(&mut self, blocks: u64) -> Result<(), MediaError>;
 
-    /// Whether a block may hold something else than zeroes; for counting what is allocated.
+    /// Keeps a note beside the blocks, at most [`note::NOTE_BYTES_MAX`] bytes; it is durable on return.
+    fn store_note(&mut self, note: &[u8]) -> Result<(), MediaError>;
+
+    /// The note that was kept last; empty if there was none.
+    fn load_note(&self) -> Vec<u8>;
+
+    /// How many blocks take space.
     fn allocated_blocks(&self) -> u64;
 }

@@ -210,6 +210,14 @@ impl Media for RecordingMedia {
         recorder.seen.resize(blocks)
     }
 
+    fn store_note(&mut self, note: &[u8]) -> Result<(), MediaError> {
+        self.lock().durable.store_note(note)
+    }
+
+    fn load_note(&self) -> Vec<u8> {
+        self.lock().durable.load_note()
+    }
+
     fn allocated_blocks(&self) -> u64 {
         self.lock().seen.allocated_blocks()
     }
