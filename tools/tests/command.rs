@@ -103,6 +103,10 @@ fn refusals_are_one_line_and_exit_code_2() {
         ("bench nvm:1MiB", "remora: `nvm:` is no kind of device: write one of nvme:, soft-nvme:"),
         ("bench mem:1MiB?x=1", "remora: unknown parameter `x`"),
         ("bench mem:1MiB --size 2m", "remora: --offset 0 --size 2097152: the device has 1048576 bytes\n"),
+        (
+            "bench soft-nvme:?size=1MiB --iodepth 65536 --numjobs 2",
+            "remora: no queue: a queue of depth 65536 cannot be made: 1 to ",
+        ),
         ("bench mem:1MiB --verify crc32c", "remora: --verify: --rw read writes nothing"),
     ] {
         let output = output(arguments);

@@ -8,7 +8,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, SystemTime};
 
-use block::{BlockDevice, Claim, ClaimError, MonotonicClock, OpenError, OpenOptions, Timestamp};
+use block::{
+    BlockDevice, Claim, ClaimError, MonotonicClock, OpenError, OpenOptions, OpenQueueError, Timestamp,
+};
 use thiserror::Error;
 
 use super::job::{Job, JobContext, JobError, JobOutcome};
@@ -58,6 +60,9 @@ pub enum BenchError {
         /// Why.
         source: io::Error,
     },
+    /// A job could not begin.
+    #[error("{0}")]
+    Job(#[from] JobError),
     /// Signals cannot be noted.
     #[error("signals cannot be noted: {0}")]
     Signals(io::Error),
@@ -69,6 +74,10 @@ impl BenchError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Plan(_)
+            | Self::Job(
+                JobError::Pin { .. }
+                | JobError::Queue(OpenQueueError::Depth { .. } | OpenQueueError::TooMany { .. }),
+            )
             | Self::Open(
                 OpenError::Uri(_)
                 | OpenError::Parameter(_)
@@ -114,7 +123,7 @@ pub fn run(options: &BenchOptions, device: &dyn BlockDevice, stop: &Stop) -> Res
     let run_number = saved.as_ref().map_or_else(new_run_number, |saved| saved.run);
     let clock = MonotonicClock::start();
     let jobs =
-        run_jobs(&Jobs { options, plan: &plan, device, stop, clock, run_number, saved: saved.as_ref() });
+        run_jobs(&Jobs { options, plan: &plan, device, stop, clock, run_number, saved: saved.as_ref() })?;
     let elapsed = clock.now().since(Timestamp::default());
     save_state(options, &plan, run_number, &jobs)?;
     Ok(conclude(options, &plan, stop, &jobs, elapsed))
@@ -136,7 +145,8 @@ fn claim(options: &BenchOptions, plan: &Plan, device: &dyn BlockDevice) -> Resul
     claimed.map_err(|source| BenchError::Claim { device: device.name().to_owned(), source })
 }
 
-fn run_jobs(jobs: &Jobs<'_>) -> Vec<Result<JobOutcome, JobError>> {
+/// Runs all jobs to their end; an error if one could not begin.
+fn run_jobs(jobs: &Jobs<'_>) -> Result<Vec<JobOutcome>, JobError> {
     let counters: Vec<Counters> = (0..jobs.plan.jobs).map(|_| Counters::default()).collect();
     let ready = Barrier::new(jobs.plan.jobs as usize);
     let (notices, told) = mpsc::channel();
@@ -210,25 +220,16 @@ fn watch(
     progress.clear();
 }
 
-fn save_state(
-    options: &BenchOptions,
-    plan: &Plan,
-    run: u64,
-    jobs: &[Result<JobOutcome, JobError>],
-) -> Result<(), BenchError> {
+fn save_state(options: &BenchOptions, plan: &Plan, run: u64, jobs: &[JobOutcome]) -> Result<(), BenchError> {
     let Some(path) = &options.verify_state_save else { return Ok(()) };
-    let checkers: Vec<_> = jobs.iter().flatten().filter_map(|job| job.checker.as_ref()).collect();
-    if checkers.len() != jobs.len() {
-        // A job without a history; its error is told.
-        return Ok(());
-    }
+    let checkers = jobs.iter().filter_map(|job| job.checker.as_ref());
     let header = SavedHistory {
         run,
         block_size: plan.geometry.block_size,
         first: plan.area.start,
         blocks: Vec::new(),
     };
-    let blocks = checkers.iter().flat_map(|checker| checker.saved());
+    let blocks = checkers.flat_map(|checker| checker.saved());
     Ok(state_file::save(path, &header, blocks, plan.area.blocks)?)
 }
 
@@ -236,13 +237,13 @@ fn conclude(
     options: &BenchOptions,
     plan: &Plan,
     stop: &Stop,
-    jobs: &[Result<JobOutcome, JobError>],
+    jobs: &[JobOutcome],
     elapsed: Duration,
 ) -> Outcome {
     let mut statistics = Statistics::default();
     let mut usage = Usage::default();
     let mut verified = options.verify.map(|_| Verified::default());
-    for job in jobs.iter().flatten() {
+    for job in jobs {
         statistics.add(&job.statistics);
         usage.add(job.usage);
         if let (Some(verified), Some(checker)) = (&mut verified, &job.checker) {
@@ -251,7 +252,8 @@ fn conclude(
         }
     }
     let complaints = complaints(jobs, verified);
-    let error = jobs.iter().find_map(error_of).map(|error| (error.errno(), error.to_string()));
+    let error =
+        jobs.iter().find_map(|job| job.end.as_ref().err()).map(|error| (error.errno(), error.to_string()));
     let exit_code = if error.is_some() { EXIT_FAILED } else { stop.signal_exit_code().unwrap_or(0) };
     let unix_ms = unix_now().as_millis().try_into().unwrap_or(u64::MAX);
     let run = Run { options, plan, statistics: &statistics, usage, error, verified, elapsed, unix_ms };
@@ -262,23 +264,16 @@ fn conclude(
     Outcome { report, complaints, exit_code }
 }
 
-fn error_of(job: &Result<JobOutcome, JobError>) -> Option<&JobError> {
-    match job {
-        Ok(outcome) => outcome.end.as_ref().err(),
-        Err(error) => Some(error),
-    }
-}
-
 /// The first few wrong blocks in full, and each job's first error.
-fn complaints(jobs: &[Result<JobOutcome, JobError>], verified: Option<Verified>) -> Vec<String> {
-    let checkers = jobs.iter().flatten().filter_map(|job| job.checker.as_ref());
+fn complaints(jobs: &[JobOutcome], verified: Option<Verified>) -> Vec<String> {
+    let checkers = jobs.iter().filter_map(|job| job.checker.as_ref());
     let failures = checkers.flat_map(|checker| checker.failures()).take(FAILURES_KEPT_MAX);
     let mut complaints: Vec<String> = failures.map(ToString::to_string).collect();
     let told = complaints.len() as u64;
     if let Some(more) = verified.map(|verified| verified.wrong_blocks - told).filter(|more| *more > 0) {
         complaints.push(format!("verify: {more} more blocks are wrong"));
     }
-    let errors = (0..).zip(jobs).filter_map(|(job, outcome): (u32, _)| Some((job, error_of(outcome)?)));
+    let errors = (0u32..).zip(jobs).filter_map(|(job, outcome)| Some((job, outcome.end.as_ref().err()?)));
     complaints.extend(errors.map(|(job, error)| format!("job {job}: {error}")));
     complaints
 }
