@@ -9,7 +9,7 @@ use std::time::Duration;
 use block::{BlockQueue, BlockRange, Completion, Event, Lba, Op, QueueOptions, Request, Timestamp, WakeMode};
 use dma::{DmaBuf, MemoryOptions, Pool, PoolOptions, ScatterList};
 use nvme_driver::{DriverOptions, IoQueue, SteppedController};
-use nvme_model::{ControllerOptions, MemoryMedia, NamespaceOptions, Ssd, SteppedSsd};
+use nvme_model::{ControllerOptions, Media, MemoryMedia, NamespaceOptions, Ssd, SteppedSsd};
 use nvme_spec::Nsid;
 
 pub const NSID: Nsid = Nsid(1);
@@ -45,10 +45,13 @@ pub fn driver_options() -> DriverOptions {
 impl Rig {
     /// A rig whose controller has not been stepped yet.
     pub fn cold(model: ControllerOptions, driver: DriverOptions) -> Self {
+        Self::cold_on(MemoryMedia::new(BLOCK_BYTES, BLOCKS), model, driver)
+    }
+
+    pub fn cold_on(media: impl Media + 'static, model: ControllerOptions, driver: DriverOptions) -> Self {
         // A failing test shows what the driver said.
         let _ = tracing_subscriber::fmt().with_test_writer().without_time().try_init();
         let ssd = Arc::new(SteppedSsd::new(model));
-        let media = MemoryMedia::new(BLOCK_BYTES, BLOCKS);
         ssd.ssd().add_namespace(NSID, NamespaceOptions::default(), media).unwrap();
         let now = Timestamp::from_ns(1_000_000_000);
         let controller = SteppedController::begin(Arc::clone(&ssd), driver, now).unwrap();
@@ -74,9 +77,13 @@ impl Rig {
 
     pub fn live_with(model: ControllerOptions, driver: DriverOptions) -> Self {
         let mut rig = Self::cold(model, driver);
-        rig.run_until("live", |rig| rig.controller.state() == "live");
-        rig.open_queue(WakeMode::Polled);
+        rig.come_up();
         rig
+    }
+
+    pub fn come_up(&mut self) {
+        self.run_until("live", |rig| rig.controller.state() == "live");
+        self.open_queue(WakeMode::Polled);
     }
 
     pub fn open_queue(&mut self, wake: WakeMode) {
