@@ -1,38 +1,20 @@
 //! Reservations (Base 7.3 to 7.6 and 8.1.22): who is registered with a namespace, and who may write to it.
 
-use nvme_spec::command::{
-    AcquireAction, PersistChange, RegisterAction, ReleaseAction, ReservationAcquire, ReservationRegister,
-    ReservationRelease, ReservationReport,
-};
-use nvme_spec::features::ReservationMask;
-use nvme_spec::log::ReservationNotificationType;
-use nvme_spec::reservation::{
-    AcquireData, HostId, RegisterData, Registrant, ReleaseData, ReservationKey, ReservationType, StatusReport,
-};
-use nvme_spec::{ControllerId, Nsid, Status, StatusCode};
+use nvme_spec::reservation::{ReservationKey, ReservationType};
+use nvme_spec::{Status, StatusCode};
 
-use super::events::Event;
 use super::features::Host;
-use super::nvm::media_status;
-use super::{Answer, Controller, Fetched};
 
 /// The most registrants of a namespace.
-const REGISTRANTS_MAX: usize = 64;
-
-/// The most bytes of a reservation report: its header and all registrants, extended.
-const REPORT_BYTES_MAX: usize = 64 + REGISTRANTS_MAX * 64;
+pub(super) const REGISTRANTS_MAX: usize = 64;
 
 /// The shape of what is kept beside the blocks.
 const NOTE_VERSION: u32 = 1;
 const NOTE_HEAD_BYTES: usize = 32;
 const NOTE_MEMBER_BYTES: usize = 24;
 
-/// The other host of [`crate::Action::Preempt`], and its key.
-const OTHER_HOST: Host = *b"another host....";
-const OTHER_KEY: ReservationKey = ReservationKey(0x0B5E_55ED);
-
-const CONFLICT: Status = Status::permanent(StatusCode::RESERVATION_CONFLICT);
-const INVALID_FIELD: Status = Status::permanent(StatusCode::INVALID_FIELD);
+pub(super) const CONFLICT: Status = Status::permanent(StatusCode::RESERVATION_CONFLICT);
+pub(super) const INVALID_FIELD: Status = Status::permanent(StatusCode::INVALID_FIELD);
 
 /// What a command does to blocks (Base Figure "Command Behavior in the Presence of a Reservation").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,25 +26,25 @@ pub(super) enum Access {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Member {
-    host: Host,
-    key: ReservationKey,
+pub(super) struct Member {
+    pub(super) host: Host,
+    pub(super) key: ReservationKey,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
-    rtype: ReservationType,
+pub(super) struct Held {
+    pub(super) rtype: ReservationType,
     /// The holder; with an all-registrants type every registrant is one.
-    host: Host,
+    pub(super) host: Host,
 }
 
 /// A namespace's registrants and its reservation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reservations {
-    members: Vec<Member>,
-    held: Option<Held>,
-    generation: u32,
-    persists: bool,
+    pub(super) members: Vec<Member>,
+    pub(super) held: Option<Held>,
+    pub(super) generation: u32,
+    pub(super) persists: bool,
 }
 
 fn is_all_registrants(rtype: ReservationType) -> bool {
@@ -103,21 +85,21 @@ impl Reservations {
         self.persists
     }
 
-    fn key_of(&self, host: Host) -> Option<ReservationKey> {
+    pub(super) fn key_of(&self, host: Host) -> Option<ReservationKey> {
         self.members.iter().find(|member| member.host == host).map(|member| member.key)
     }
 
-    fn is_holder(&self, host: Host) -> bool {
+    pub(super) fn is_holder(&self, host: Host) -> bool {
         self.held.is_some_and(|held| {
             held.host == host || (is_all_registrants(held.rtype) && self.key_of(host).is_some())
         })
     }
 
-    fn check_key(&self, host: Host, key: ReservationKey) -> Result<(), Status> {
+    pub(super) fn check_key(&self, host: Host, key: ReservationKey) -> Result<(), Status> {
         if self.key_of(host) == Some(key) { Ok(()) } else { Err(CONFLICT) }
     }
 
-    fn register(&mut self, host: Host, key: ReservationKey) -> Result<(), Status> {
+    pub(super) fn register(&mut self, host: Host, key: ReservationKey) -> Result<(), Status> {
         match self.key_of(host) {
             Some(old) if old == key => return Ok(()),
             Some(_) => return Err(CONFLICT),
@@ -132,7 +114,7 @@ impl Reservations {
     }
 
     /// A holder that leaves takes its reservation along, unless other registrants hold it too.
-    fn unregister(&mut self, host: Host) {
+    pub(super) fn unregister(&mut self, host: Host) {
         self.members.retain(|member| member.host != host);
         self.generation = self.generation.wrapping_add(1);
         let Some(held) = self.held.as_mut() else { return };
@@ -146,14 +128,14 @@ impl Reservations {
         }
     }
 
-    fn replace(&mut self, host: Host, key: ReservationKey) -> Result<(), Status> {
+    pub(super) fn replace(&mut self, host: Host, key: ReservationKey) -> Result<(), Status> {
         let member = self.members.iter_mut().find(|member| member.host == host).ok_or(CONFLICT)?;
         member.key = key;
         self.generation = self.generation.wrapping_add(1);
         Ok(())
     }
 
-    fn acquire(&mut self, host: Host, rtype: ReservationType) -> Result<(), Status> {
+    pub(super) fn acquire(&mut self, host: Host, rtype: ReservationType) -> Result<(), Status> {
         match self.held {
             None => self.held = Some(Held { rtype, host }),
             Some(held) if self.is_holder(host) && held.rtype == rtype => {}
@@ -163,7 +145,7 @@ impl Reservations {
     }
 
     /// Preempt (Base 8.1.22.7). Returns the registrants that lost their registration.
-    fn preempt(
+    pub(super) fn preempt(
         &mut self,
         host: Host,
         key: ReservationKey,
@@ -202,14 +184,14 @@ impl Reservations {
         Ok(lost)
     }
 
-    fn evict_any(&mut self, which: impl Fn(&Member) -> bool) -> Vec<Host> {
+    pub(super) fn evict_any(&mut self, which: impl Fn(&Member) -> bool) -> Vec<Host> {
         let lost = self.members.iter().filter(|member| which(member)).map(|member| member.host).collect();
         self.members.retain(|member| !which(member));
         self.generation = self.generation.wrapping_add(1);
         lost
     }
 
-    fn release(&mut self, host: Host, rtype: Option<ReservationType>) -> Result<(), Status> {
+    pub(super) fn release(&mut self, host: Host, rtype: Option<ReservationType>) -> Result<(), Status> {
         if !self.is_holder(host) {
             return Ok(());
         }
@@ -220,7 +202,7 @@ impl Reservations {
         Ok(())
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.members.clear();
         self.held = None;
         self.generation = self.generation.wrapping_add(1);
@@ -268,170 +250,6 @@ fn read_member(bytes: &[u8; NOTE_MEMBER_BYTES]) -> Member {
     host.copy_from_slice(&bytes[..16]);
     key.copy_from_slice(&bytes[16..]);
     Member { host, key: ReservationKey(u64::from_le_bytes(key)) }
-}
-
-impl Controller {
-    /// Keeps a namespace's reservations beside its blocks, if that changes what outlives a loss of power.
-    fn keep_reservations(&mut self, nsid: Nsid) -> Answer {
-        let namespace = self.namespaces.of_command(self.options.namespaces_max, nsid)?;
-        let note = namespace.reservations.to_note();
-        if note != namespace.media.load_note() {
-            namespace.media.store_note(&note).map_err(|error| media_status(&error))?;
-        }
-        Ok(0)
-    }
-
-    fn reservations(&mut self, nsid: Nsid) -> Result<&mut Reservations, Status> {
-        self.namespaces
-            .of_command(self.options.namespaces_max, nsid)
-            .map(|namespace| &mut namespace.reservations)
-    }
-
-    /// Changes whether reservations outlive a loss of power (feature 83h).
-    pub(super) fn persist_reservations(&mut self, nsid: Nsid, persists: bool) -> Answer {
-        let named: Vec<Nsid> = if nsid == Nsid::ALL {
-            self.namespaces.attached().map(|namespace| namespace.nsid).collect()
-        } else {
-            vec![nsid]
-        };
-        for nsid in named {
-            self.reservations(nsid)?.persists = persists;
-            self.keep_reservations(nsid)?;
-        }
-        Ok(0)
-    }
-
-    pub(super) fn reservation_register(
-        &mut self,
-        command: &Fetched,
-        register: &ReservationRegister,
-    ) -> Answer {
-        let host = self.features.host();
-        self.reservations(register.nsid)?;
-        let data = RegisterData::from_array(&self.parameters(command)?);
-        let reservations = self.reservations(register.nsid)?;
-        match register.action {
-            RegisterAction::Register if data.new.0 == 0 => return Err(INVALID_FIELD),
-            RegisterAction::Register => reservations.register(host, data.new)?,
-            RegisterAction::Unregister => {
-                if !register.ignore_existing_key {
-                    reservations.check_key(host, data.current)?;
-                }
-                if reservations.key_of(host).is_none() {
-                    return Err(CONFLICT);
-                }
-                reservations.unregister(host);
-            }
-            RegisterAction::Replace if register.ignore_existing_key => {
-                if reservations.key_of(host).is_some() {
-                    reservations.replace(host, data.new)?;
-                } else {
-                    reservations.register(host, data.new)?;
-                }
-            }
-            RegisterAction::Replace => {
-                reservations.check_key(host, data.current)?;
-                reservations.replace(host, data.new)?;
-            }
-        }
-        match register.persist {
-            PersistChange::Keep => {}
-            PersistChange::ReleaseOnPowerLoss => reservations.persists = false,
-            PersistChange::PersistThroughPowerLoss => reservations.persists = true,
-        }
-        self.keep_reservations(register.nsid)
-    }
-
-    pub(super) fn reservation_acquire(&mut self, command: &Fetched, acquire: &ReservationAcquire) -> Answer {
-        let host = self.features.host();
-        self.reservations(acquire.nsid)?;
-        let data = AcquireData::from_array(&self.parameters(command)?);
-        if acquire.ignore_existing_key {
-            return Err(INVALID_FIELD);
-        }
-        let reservations = self.reservations(acquire.nsid)?;
-        reservations.check_key(host, data.current)?;
-        match acquire.action {
-            AcquireAction::Acquire => reservations.acquire(host, acquire.rtype)?,
-            // There is one controller: a preempted host has no commands in flight that could be aborted.
-            AcquireAction::Preempt | AcquireAction::PreemptAndAbort => {
-                reservations.preempt(host, data.preempt, acquire.rtype)?;
-            }
-        }
-        self.keep_reservations(acquire.nsid)
-    }
-
-    pub(super) fn reservation_release(&mut self, command: &Fetched, release: &ReservationRelease) -> Answer {
-        let host = self.features.host();
-        self.reservations(release.nsid)?;
-        let data = ReleaseData::from_array(&self.parameters(command)?);
-        if release.ignore_existing_key {
-            return Err(INVALID_FIELD);
-        }
-        let reservations = self.reservations(release.nsid)?;
-        reservations.check_key(host, data.current)?;
-        match release.action {
-            ReleaseAction::Release => reservations.release(host, release.rtype)?,
-            ReleaseAction::Clear => reservations.clear(),
-        }
-        self.keep_reservations(release.nsid)
-    }
-
-    pub(super) fn reservation_report(&mut self, command: &Fetched, report: &ReservationReport) -> Answer {
-        let long = self.features.host_is_extended();
-        let reservations = self.reservations(report.nsid)?;
-        if long && !report.extended {
-            return Err(Status::permanent(StatusCode::HOST_IDENTIFIER_INCONSISTENT_FORMAT));
-        }
-        let registrants: Vec<Registrant> = reservations
-            .members
-            .iter()
-            .map(|member| Registrant {
-                cntlid: ControllerId(if member.host == OTHER_HOST { u16::MAX } else { 1 }),
-                holds_reservation: reservations.is_holder(member.host),
-                host: HostId::Extended(member.host),
-                key: member.key,
-            })
-            .collect();
-        let status = StatusReport {
-            generation: reservations.generation,
-            rtype: reservations.held.map(|held| held.rtype),
-            persist_through_power_loss: reservations.persists,
-            registrants: &registrants,
-        };
-        let wanted = usize::try_from(report.length.bytes()).unwrap_or(usize::MAX);
-        let mut data = vec![0; wanted.min(REPORT_BYTES_MAX)];
-        status.encode(report.extended, &mut data);
-        self.reply(command, &data)
-    }
-
-    /// Another host takes the namespace over.
-    pub(super) fn be_preempted(&mut self, nsid: Nsid) {
-        let host = self.features.host();
-        let Ok(reservations) = self.reservations(nsid) else { return };
-        let lost_reservation = reservations.is_holder(host);
-        let lost = reservations.evict_any(|_| true);
-        reservations.members.push(Member { host: OTHER_HOST, key: OTHER_KEY });
-        reservations.held = Some(Held { rtype: ReservationType::WriteExclusive, host: OTHER_HOST });
-        if let Err(status) = self.keep_reservations(nsid) {
-            tracing::warn!(%status, "reservations of a software SSD are not kept");
-        }
-        if lost.contains(&host) {
-            self.notify_preempted(nsid, lost_reservation);
-        }
-    }
-
-    fn notify_preempted(&mut self, nsid: Nsid, lost_reservation: bool) {
-        let (kind, masked_by) = if lost_reservation {
-            (ReservationNotificationType::ReservationPreempted, ReservationMask::RESERVATION_PREEMPTED)
-        } else {
-            (ReservationNotificationType::RegistrationPreempted, ReservationMask::REGISTRATION_PREEMPTED)
-        };
-        if !self.features.reservation_mask().contains(masked_by) {
-            self.logs.notify(kind, nsid);
-            self.raise_event(Event::ReservationLogAvailable);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a namespace keeps its blocks on.
 
 mod file;
+mod image;
 pub mod label;
 mod memory;
 pub mod note;
@@ -8,7 +9,8 @@ mod recording;
 
 use thiserror::Error;
 
-pub use file::{FileMedia, ImageError, ImageShape};
+pub use file::FileMedia;
+pub use image::{ImageError, ImageShape};
 pub use memory::MemoryMedia;
 pub use recording::RecordingMedia;
 
