@@ -69,12 +69,15 @@ const TINY: Limits = Limits {
     seam_alignment: 4096,
 };
 
-fn limited(parent: Arc<dyn BlockDevice>) -> Arc<dyn BlockDevice> {
-    Arc::new(LimitedDevice::new(parent, TINY))
+/// A boundary is no limit of a device, but the limited one is strict, to test the splitter.
+const NO_BOUNDARY: Limits = Limits { boundary_blocks: 0, ..TINY };
+
+fn limited(parent: Arc<dyn BlockDevice>, limits: Limits) -> Arc<dyn BlockDevice> {
+    Arc::new(LimitedDevice::new(parent, limits))
 }
 
 fn split(parent: Arc<dyn BlockDevice>) -> Arc<dyn BlockDevice> {
-    Arc::new(SplitDevice::new(limited(parent)))
+    Arc::new(SplitDevice::new(limited(parent, TINY)))
 }
 
 crate::conformance_tests!(mem_512, Subject::new(|| mem(BlockSize::B512)));
@@ -87,7 +90,7 @@ crate::conformance_tests!(file_512_direct, files(|| file(BlockSize::B512, true))
 crate::conformance_tests!(file_4096_direct, files(|| file(BlockSize::B4096, true)));
 crate::conformance_tests!(slice_of_mem, Subject::new(|| slice(mem(BlockSize::B512))));
 crate::conformance_tests!(slice_of_file, files(|| slice(file(BlockSize::B512, false))));
-crate::conformance_tests!(limited_mem, Subject::new(|| limited(mem(BlockSize::B512))));
+crate::conformance_tests!(limited_mem, Subject::new(|| limited(mem(BlockSize::B512), NO_BOUNDARY)));
 crate::conformance_tests!(split_mem, Subject::new(|| split(mem(BlockSize::B512))));
 crate::conformance_tests!(
     split_null,

@@ -256,6 +256,15 @@ mod tests {
     }
 
     #[test]
+    fn only_writes_with_fua_are_durable() {
+        let learned = Learned::default();
+        for durable in [false, true] {
+            let operation = job(Op::Write { fua: durable }, &learned).operation();
+            assert_eq!(operation, Operation::Write { offset: 1024, done: 0, durable });
+        }
+    }
+
+    #[test]
     fn a_file_that_ends_early_is_an_error() {
         let learned = Learned::default();
         let mut read = job(Op::Read, &learned);

@@ -82,7 +82,13 @@ impl LimitedQueue {
         if segments.len() > usize::from(segments_max) || !begins || !meets {
             return Err(InvalidRequest::Segments);
         }
-        Ok(())
+        if self.crosses(request) { Err(InvalidRequest::TooLarge) } else { Ok(()) }
+    }
+
+    fn crosses(&self, request: &Request) -> bool {
+        let boundary = u64::from(self.geometry.limits.boundary_blocks);
+        let BlockRange { start, blocks } = request.range;
+        boundary != 0 && request.op.has_data() && start.0 / boundary != (start.0 + blocks - 1) / boundary
     }
 }
 
