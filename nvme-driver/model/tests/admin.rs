@@ -5,7 +5,9 @@ mod host;
 
 use host::{CC, CC_ENABLE, CSTS, DATA, Host, block_io, sqe};
 use nvme_driver::PciFunction;
-use nvme_model::{Action, ControllerOptions, CriticalWarningBit, Next};
+use nvme_model::{
+    Action, ControllerOptions, CriticalWarningBit, MemoryMedia, NamespaceError, NamespaceOptions, Next,
+};
 use nvme_spec::Nsid;
 
 fn enabled(options: ControllerOptions) -> Host {
@@ -282,6 +284,33 @@ fn identify_knows_its_other_structures() {
     assert_eq!(host.admin(other_set).code, 0x02);
     assert_eq!(host.identify(2, 1).unwrap(), vec![0; 4096]);
     assert_eq!(host.identify(2, 0xFFFF_FFFF), Err(0x0B));
+}
+
+#[test]
+fn a_namespace_is_as_its_options_say() {
+    let mut host = enabled(ControllerOptions { atomic_write_power_fail_blocks: 4, ..Default::default() });
+    let options = NamespaceOptions {
+        nguid: *b"0123456789abcdef",
+        eui64: *b"eui64...",
+        optimal_boundary_blocks: 256,
+        atomic_write_power_fail_blocks: Some(8),
+        ..Default::default()
+    };
+    host.ssd.ssd().add_namespace(Nsid(3), options, MemoryMedia::new(4096, 100)).unwrap();
+    // NVM Figure 114: NSFEAT 24, NAWUPF 37:36, NOIOB 47:46, NVMCAP 63:48, NGUID 119:104, EUI64 127:120.
+    let page = host.identify(0, 3).unwrap();
+    assert_eq!((page[24] & 2, page[36], page[47], page[130]), (2, 7, 1, 12));
+    assert_eq!(&page[48..52], &409_600u32.to_le_bytes());
+    assert_eq!((&page[104..120], &page[120..128]), (&b"0123456789abcdef"[..], &b"eui64..."[..]));
+    assert_eq!(host.identify(3, 3).unwrap()[..12], *b"\x01\x08\0\0eui64...");
+    // Base Figure 312: AWUPF 529:528.
+    assert_eq!(host.identify(1, 0).unwrap()[528], 3);
+    assert_eq!(host.identify(2, 0).unwrap()[..12], [1, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
+    let again = host.ssd.ssd().add_namespace(Nsid(3), NamespaceOptions::default(), MemoryMedia::new(512, 1));
+    assert_eq!(again, Err(NamespaceError::Exists(Nsid(3))));
+    let beyond =
+        host.ssd.ssd().add_namespace(Nsid(33), NamespaceOptions::default(), MemoryMedia::new(512, 1));
+    assert!(matches!(beyond, Err(NamespaceError::Identifier { .. })));
 }
 
 /// Arms an Asynchronous Event Request.

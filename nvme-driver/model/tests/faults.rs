@@ -82,6 +82,21 @@ fn lost_completions_never_come_unless_aborted() {
 }
 
 #[test]
+fn an_abort_reaches_a_command_that_still_waits() {
+    let mut host = Host::ready_with(ControllerOptions { latency_ns: 1000, ..Default::default() });
+    host.write(DATA, &pattern(1, 512));
+    let cid = host.submit(1, block_io(1, 0, 1, host.iova + DATA));
+    host.step();
+    assert_eq!(host.admin(sqe(8, 0).cdw10(1 | u32::from(cid) << 16)).dw0, 0);
+    assert_eq!(host.reap(1).unwrap().code, 0x07);
+    host.submit(1, read(&host));
+    host.pass_ns(0);
+    host.pass_ns(1000);
+    assert_eq!(host.reap(1).unwrap().code, 0);
+    assert!(host.read(DATA, 512).iter().all(|byte| *byte == 0), "nothing was written");
+}
+
+#[test]
 fn an_ignored_abort_says_that_it_did_nothing() {
     let mut host = with_data();
     inject_read(&host, CommandFault::Lost { executed: false });

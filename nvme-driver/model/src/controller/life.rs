@@ -6,7 +6,8 @@
 //!                            |  CC.EN = 0                                    ^
 //!                            +-----------------------------------------------+
 //! ```
-//! CSTS.RDY is 1 in Ready, and in Disabling when it comes from there. CSTS.CFS (`fatal`) and the shutdown run beside it; Disabled ends both.
+//! CSTS.RDY is 1 in Ready, and in Disabling when it comes from there. CSTS.CFS (`fatal`) and the shutdown run beside it;
+//! Disabled ends both.
 
 use block::Timestamp;
 use nvme_spec::QueueId;
@@ -83,8 +84,16 @@ impl Controller {
         self.registers.life = Life::Disabling(timer);
     }
 
+    /// CC.SHN. A second notification changes nothing.
+    pub(super) fn begin_shutdown(&mut self) {
+        if self.registers.shutdown == Shutdown::None {
+            let timer = self.timer_of(Moment::Shutdown, self.options.shutdown_ns);
+            self.registers.shutdown = Shutdown::Occurring(timer);
+        }
+    }
+
     /// How long a change takes, faults included.
-    pub(super) fn timer_of(&mut self, moment: Moment, ns: u64) -> Timer {
+    fn timer_of(&mut self, moment: Moment, ns: u64) -> Timer {
         match self.faults.on_moment(moment) {
             None => Timer::Wait(ns),
             Some(LifeFault::Stuck) => Timer::Never,

@@ -9,7 +9,6 @@ use nvme_spec::registers::{
 
 use super::Controller;
 use super::life::{Life, Shutdown};
-use crate::faults::Moment;
 use crate::options::ControllerOptions;
 use nvme_spec::prp::PageSize;
 
@@ -186,9 +185,8 @@ impl Controller {
             self.begin_disable();
         }
         let asks = matches!(cc.shn(), Some(ShutdownNotification::Normal | ShutdownNotification::Abrupt));
-        if asks && cc.shn() != old.shn() && self.registers.shutdown == Shutdown::None {
-            let timer = self.timer_of(Moment::Shutdown, self.options.shutdown_ns);
-            self.registers.shutdown = Shutdown::Occurring(timer);
+        if asks && cc.shn() != old.shn() {
+            self.begin_shutdown();
         }
     }
 }
