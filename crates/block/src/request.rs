@@ -1,5 +1,7 @@
 //! One piece of work for a device.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use dma::ScatterList;
 use nvme_spec::Lba;
 use nvme_spec::command::{AcquireAction, PersistChange, RegisterAction, ReleaseAction};
@@ -146,13 +148,51 @@ pub struct Request {
     pub deadline: Timestamp,
     /// The submitter's own mark, given back with the completion and not looked at.
     pub tag: u64,
+    /// Whose piece it is. Like the tag it is given back and not looked at, but by the wrapper that made it.
+    pub mark: PieceMark,
+}
+
+/// Tells a piece of a request from a request, and the pieces of one wrapper from those of another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PieceMark {
+    /// The wrapper's number; 0 is for a request that nobody cut.
+    maker: u32,
+    index: u32,
+}
+
+/// What a wrapper that makes requests of its own (pieces, copies for several legs) marks them with, so that whatever it
+/// did not make passes by untouched.
+#[derive(Debug)]
+pub struct PieceMarker(u32);
+
+impl PieceMarker {
+    /// A marker unlike every other of this process (of the last four billion).
+    #[must_use]
+    pub fn unique() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed).max(1))
+    }
+
+    /// The mark of the piece with this index, which the wrapper chooses.
+    #[inline]
+    #[must_use]
+    pub fn mark(&self, index: u32) -> PieceMark {
+        PieceMark { maker: self.0, index }
+    }
+
+    /// The index of a piece that this marker marked; `None` for any other request.
+    #[inline]
+    #[must_use]
+    pub fn index_of(&self, request: &Request) -> Option<u32> {
+        (request.mark.maker == self.0).then_some(request.mark.index)
+    }
 }
 
 impl Request {
     /// A request without a deadline of its own (devices have one for every command).
     #[must_use]
     pub fn new(op: Op, range: BlockRange, data: ScatterList) -> Self {
-        Self { op, range, data, deadline: Timestamp::NEVER, tag: 0 }
+        Self { op, range, data, deadline: Timestamp::NEVER, tag: 0, mark: PieceMark::default() }
     }
 
     /// A flush.
@@ -243,6 +283,15 @@ mod tests {
         assert_eq!(discard(0, 17).check_size(&geometry(100)), Err(InvalidRequest::TooLarge));
         let verify = Request::new(Op::Verify, BlockRange::new(Lba(0), 9), ScatterList::default());
         assert_eq!(verify.check_size(&geometry(100)), Err(InvalidRequest::TooLarge));
+    }
+
+    #[test]
+    fn a_marker_knows_its_own_pieces_only() {
+        let (one, other) = (PieceMarker::unique(), PieceMarker::unique());
+        let mut piece = Request::flush();
+        assert_eq!(one.index_of(&piece), None);
+        piece.mark = one.mark(7);
+        assert_eq!((one.index_of(&piece), other.index_of(&piece)), (Some(7), None));
     }
 
     #[test]

@@ -144,8 +144,8 @@ impl Engine {
                 continue;
             }
             job.given_back = true;
-            let Request { op, range, deadline, tag, .. } = job.request;
-            expired(Request { op, range, data: ScatterList::default(), deadline, tag });
+            let Request { op, range, deadline, tag, mark, .. } = job.request;
+            expired(Request { op, range, data: ScatterList::default(), deadline, tag, mark });
             self.cancel(index);
         }
         earliest

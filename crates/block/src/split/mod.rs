@@ -14,7 +14,7 @@ pub use device::SplitDevice;
 use crate::event::Event;
 use crate::geometry::{Geometry, Limits};
 use crate::queue::{BlockQueue, Completion, Wait};
-use crate::request::Request;
+use crate::request::{PieceMarker, Request};
 use crate::time::Timestamp;
 use parent::Parent;
 
@@ -22,13 +22,16 @@ use parent::Parent;
 ///
 /// A request completes once, when all its pieces have ended, with the error of the first block that failed. After an
 /// error no more of its pieces begin. Cut requests take turns, and a quarter of the inner queue is kept free of pieces (none
-/// of a queue of depth 1), so that others get through. A request that is within the limits passes by with its tag exchanged.
+/// of a queue of depth 1), so that others get through. A request that is within the limits passes by untouched: only pieces carry a mark.
 ///
 /// Cutting allocates only for pieces of several segments (a scatter list of one segment needs no memory).
 pub struct Split<Q> {
     inner: Q,
     geometry: Geometry,
-    slab: Vec<Entry>,
+    /// Tells our pieces from those of other wrappers.
+    marker: PieceMarker,
+    /// Cut requests.
+    slab: Vec<Option<Parent>>,
     free: Vec<u32>,
     /// Cut requests with pieces that have not begun, taking turns.
     unfinished: VecDeque<u32>,
@@ -41,13 +44,6 @@ pub struct Split<Q> {
     ended: VecDeque<Completion>,
 }
 
-enum Entry {
-    Free,
-    /// A request that was passed on as it is, with its own tag.
-    Whole(u64),
-    Cut(Parent),
-}
-
 impl<Q: BlockQueue> Split<Q> {
     /// Wraps a queue of a device of this geometry.
     pub fn new(inner: Q, geometry: Geometry) -> Self {
@@ -55,7 +51,8 @@ impl<Q: BlockQueue> Split<Q> {
         Self {
             inner,
             geometry,
-            slab: (0..depth).map(|_| Entry::Free).collect(),
+            marker: PieceMarker::unique(),
+            slab: (0..depth).map(|_| None).collect(),
             free: (0..u32::try_from(depth).unwrap_or(u32::MAX)).rev().collect(),
             unfinished: VecDeque::with_capacity(depth),
             pieces: 0,
@@ -100,34 +97,12 @@ impl<Q: BlockQueue> Split<Q> {
 
     /// Passes requests on without moving them, if none needs a cut and none would overtake another; `false` if not.
     fn pass(&mut self, requests: &mut VecDeque<Request>, now: Timestamp) -> bool {
-        let is_clear =
-            self.unfinished.is_empty() && self.staged.is_empty() && requests.len() <= self.free.len();
-        let fits = requests.len() <= self.free.len();
-        if !is_clear || !fits || requests.iter().any(|request| cut::needs_cut(request, &self.geometry)) {
+        let is_clear = self.unfinished.is_empty() && self.staged.is_empty() && self.ended.is_empty();
+        if !is_clear || requests.iter().any(|request| cut::needs_cut(request, &self.geometry)) {
             return false;
         }
-        for request in requests.iter_mut() {
-            let index = self.allocate(Entry::Whole(request.tag));
-            request.tag = u64::from(index);
-        }
         self.inner.submit(requests, now);
-        for request in requests {
-            let Some(tag) = self.take_tag(request.tag) else {
-                unreachable!("they were passed as a whole above")
-            };
-            request.tag = tag;
-        }
         true
-    }
-
-    /// The own tag of a request that was passed on as it is; `None` if the index is of a cut request.
-    fn take_tag(&mut self, index: u64) -> Option<u64> {
-        let index = u32::try_from(index).unwrap_or(u32::MAX);
-        let entry = &mut self.slab[index as usize];
-        let Entry::Whole(tag) = *entry else { return None };
-        *entry = Entry::Free;
-        self.free.push(index);
-        Some(tag)
     }
 
     /// Takes one request if there is one and room for it.
@@ -135,12 +110,10 @@ impl<Q: BlockQueue> Split<Q> {
         if self.in_flight() >= self.depth() {
             return false;
         }
-        let Some(mut request) = requests.pop_front() else { return false };
+        let Some(request) = requests.pop_front() else { return false };
         if cut::needs_cut(&request, &self.geometry) {
             self.take_large(request);
         } else {
-            let index = self.allocate(Entry::Whole(request.tag));
-            request.tag = u64::from(index);
             self.staged.push_back(request);
         }
         true
@@ -152,18 +125,18 @@ impl<Q: BlockQueue> Split<Q> {
             request.check(&self.geometry).and_then(|()| cut::check_pieces(&request, &self.geometry));
         match checked {
             Ok(()) => {
-                let index = self.allocate(Entry::Cut(Parent::new(request)));
+                let index = self.allocate(Parent::new(request));
                 self.unfinished.push_back(index);
             }
             Err(error) => self.ended.push_back(Completion { request, result: Err(error.into()) }),
         }
     }
 
-    fn allocate(&mut self, entry: Entry) -> u32 {
+    fn allocate(&mut self, parent: Parent) -> u32 {
         let Some(index) = self.free.pop() else {
             unreachable!("fewer requests than the depth are in flight")
         };
-        self.slab[index as usize] = entry;
+        self.slab[index as usize] = Some(parent);
         index
     }
 
@@ -173,10 +146,10 @@ impl<Q: BlockQueue> Split<Q> {
             return false;
         }
         let Some(index) = self.unfinished.pop_front() else { return false };
-        let Entry::Cut(parent) = &mut self.slab[index as usize] else {
+        let Some(parent) = &mut self.slab[index as usize] else {
             unreachable!("only cut requests are unfinished")
         };
-        match parent.next_piece(&self.geometry, index, now) {
+        match parent.next_piece(&self.geometry, self.marker.mark(index), now) {
             Some(piece) => {
                 self.pieces += 1;
                 self.staged.push_back(piece);
@@ -197,7 +170,7 @@ impl<Q: BlockQueue> Split<Q> {
     fn expire_unfinished(&mut self, now: Timestamp) {
         for _ in 0..self.unfinished.len() {
             let Some(index) = self.unfinished.pop_front() else { return };
-            let Entry::Cut(parent) = &mut self.slab[index as usize] else {
+            let Some(parent) = &mut self.slab[index as usize] else {
                 unreachable!("only cut requests are unfinished")
             };
             if parent.deadline() > now {
@@ -212,10 +185,8 @@ impl<Q: BlockQueue> Split<Q> {
     }
 
     /// Takes a piece that came back from the inner queue.
-    fn take_piece(&mut self, completion: &Completion) {
-        // The tag is one that `allocate` gave out.
-        let index = u32::try_from(completion.request.tag).unwrap_or(u32::MAX);
-        let Entry::Cut(parent) = &mut self.slab[index as usize] else {
+    fn take_piece(&mut self, index: u32, completion: &Completion) {
+        let Some(parent) = &mut self.slab[index as usize] else {
             unreachable!("the inner queue gives each request back once")
         };
         self.pieces -= 1;
@@ -227,7 +198,7 @@ impl<Q: BlockQueue> Split<Q> {
     }
 
     fn finish(&mut self, index: u32) {
-        let Entry::Cut(parent) = std::mem::replace(&mut self.slab[index as usize], Entry::Free) else {
+        let Some(parent) = self.slab[index as usize].take() else {
             unreachable!("only cut requests are finished here")
         };
         self.free.push(index);
@@ -253,12 +224,10 @@ impl<Q: BlockQueue> BlockQueue for Split<Q> {
     fn poll(&mut self, completions: &mut Vec<Completion>, now: Timestamp) {
         let mut at = completions.len();
         self.inner.poll(completions, now);
-        while at < completions.len() {
-            if let Some(tag) = self.take_tag(completions[at].request.tag) {
-                completions[at].request.tag = tag;
-                at += 1;
-            } else {
-                self.take_piece(&completions.swap_remove(at));
+        while self.pieces > 0 && at < completions.len() {
+            match self.marker.index_of(&completions[at].request) {
+                None => at += 1,
+                Some(index) => self.take_piece(index, &completions.swap_remove(at)),
             }
         }
         if !self.unfinished.is_empty() || !self.staged.is_empty() {
@@ -282,7 +251,8 @@ impl<Q: BlockQueue> BlockQueue for Split<Q> {
     }
 
     fn in_flight(&self) -> usize {
-        self.slab.len() - self.free.len() + self.ended.len()
+        let cut = self.slab.len() - self.free.len();
+        self.inner.in_flight() + self.staged.len() - self.pieces + cut + self.ended.len()
     }
 
     fn wake_descriptors(&self, descriptors: &mut Vec<RawFd>) {
@@ -293,10 +263,8 @@ impl<Q: BlockQueue> BlockQueue for Split<Q> {
         if !self.ended.is_empty() || !self.staged.is_empty() {
             return Wait::Poll;
         }
-        let deadlines = self.unfinished.iter().filter_map(|index| match &self.slab[*index as usize] {
-            Entry::Cut(parent) => Some(parent.deadline()),
-            _ => None,
-        });
+        let parents = self.unfinished.iter().filter_map(|index| self.slab[*index as usize].as_ref());
+        let deadlines = parents.map(Parent::deadline);
         let earliest = deadlines.min().unwrap_or(Timestamp::NEVER);
         if earliest <= now {
             return Wait::Poll;

@@ -7,7 +7,7 @@ use super::cut;
 use crate::error::{InvalidRequest, IoError, Outcome};
 use crate::geometry::Geometry;
 use crate::queue::Completion;
-use crate::request::{BlockRange, Request};
+use crate::request::{BlockRange, PieceMark, Request};
 use crate::time::Timestamp;
 
 /// What the error of a piece becomes when others were done: the request as a whole is no longer known to have had no
@@ -45,8 +45,13 @@ impl Parent {
         self.pieces == 0
     }
 
-    /// The next piece, with the index as its tag; `None` if there is none to come.
-    pub(super) fn next_piece(&mut self, geometry: &Geometry, index: u32, now: Timestamp) -> Option<Request> {
+    /// The next piece, with this mark; `None` if there is none to come.
+    pub(super) fn next_piece(
+        &mut self,
+        geometry: &Geometry,
+        mark: PieceMark,
+        now: Timestamp,
+    ) -> Option<Request> {
         if self.request.deadline <= now {
             self.time_out();
         }
@@ -58,7 +63,7 @@ impl Parent {
                 self.begun += range.blocks;
                 self.pieces += 1;
                 let Request { op, deadline, .. } = self.request;
-                Some(Request { op, range, data, deadline, tag: u64::from(index) })
+                Some(Request { op, range, data, deadline, tag: 0, mark })
             }
             // It was possible when it was checked: the device got other limits.
             Err(error) => {
