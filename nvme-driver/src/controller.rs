@@ -1,7 +1,7 @@
 //! A controller: attached, driven by a thread of its own, shut down when the last handle goes.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use block::{Access, MonotonicClock, OpenQueueError, QueueOptions, Timestamp};
@@ -107,6 +107,16 @@ impl<F: PciFunction> NvmeController<F> {
             })
             .map_err(|source| ControllerError::Os { what: "thread", source })?;
         Ok(Self { handle: Arc::new(Handle { shared, worker: Mutex::new(Some(worker)) }) })
+    }
+
+    /// Another handle of a controller that is driven.
+    pub(crate) fn of(handle: Arc<Handle<F>>) -> Self {
+        Self { handle }
+    }
+
+    /// For whoever wants to know whether the controller is still driven.
+    pub(crate) fn downgrade(&self) -> Weak<Handle<F>> {
+        Arc::downgrade(&self.handle)
     }
 
     /// What the controller says of itself.

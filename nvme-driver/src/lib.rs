@@ -26,6 +26,7 @@ mod queue;
 mod ring;
 mod shared;
 mod slots;
+pub mod vfio;
 mod wake;
 mod worker;
 

@@ -7,6 +7,7 @@ use block::uri::Scheme;
 #[must_use]
 pub fn openers() -> Openers {
     let mut openers = Openers::with_builtin();
+    openers.register(Scheme::Nvme, Box::new(nvme_driver::vfio::open_nvme));
     openers.register(Scheme::SoftNvme, Box::new(nvme_model::open_soft_nvme));
     openers
 }
