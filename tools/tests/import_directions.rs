@@ -15,6 +15,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("nvme-model", &["block", "dma", "nvme-driver", "nvme-spec"]),
     ("remora-tools", &["block", "dma", "nvme-driver", "nvme-model", "nvme-spec"]),
     ("remora-benches", &["block", "dma", "nvme-driver", "nvme-model", "nvme-spec"]),
+    // It runs our programs as a user does.
+    ("lab", &[]),
 ];
 
 #[test]

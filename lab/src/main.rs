@@ -1,0 +1,97 @@
+//! Runs the product in QEMU guests, against things that we did not write: emulated drives behind an emulated IOMMU,
+//! and the kernel's own drivers.
+
+mod binaries;
+mod clock;
+mod cpio;
+mod error;
+mod guest;
+mod image;
+mod machine;
+mod packages;
+mod program;
+mod scenario;
+mod toolbox;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use error::{LabError, Result};
+use guest::Lab;
+use image::Image;
+use machine::Machine;
+use scenario::{ALL, Scenario};
+
+const USAGE: &str = "\
+usage: cargo run -p lab -- COMMAND
+
+  all              run every scenario
+  smoke            run those that run at every change
+  NAME...          run these
+  list             list the scenarios
+  shell COMMANDS   run shell commands in a guest and print their output
+
+The words of lab/src/guest/lib.sh are at hand in the guest: give ADDRESS DRIVER, disk_of ADDRESS NSID, ...";
+
+/// For `shell`, behind which somebody sits who can interrupt it.
+const SHELL_TIMEOUT: Duration = Duration::from_secs(1800);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match command(&words) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lab: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn command(words: &[String]) -> Result<ExitCode> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
+        ["list"] => list(),
+        ["shell", script] => return shell(script),
+        ["all"] => return run(ALL),
+        ["smoke"] => return run(&select(|scenario| scenario.is_smoke)),
+        _ => {
+            if let Some(name) = words.iter().find(|name| ALL.iter().all(|one| one.name != **name)) {
+                return Err(LabError::Machine(format!("no scenario is called {name}\n\n{USAGE}")));
+            }
+            return run(&select(|scenario| words.contains(&scenario.name)));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list() {
+    for scenario in ALL {
+        let mark = if scenario.is_smoke { "smoke" } else { "" };
+        println!("{:28} {mark:6} {}", scenario.name, scenario.about);
+    }
+}
+
+fn select(is_wanted: impl Fn(&Scenario) -> bool) -> Vec<Scenario> {
+    ALL.iter().copied().filter(is_wanted).collect()
+}
+
+fn run(scenarios: &[Scenario]) -> Result<ExitCode> {
+    let binaries = binaries::build()?;
+    let image = Image::ready()?;
+    let tally = scenario::run_all(scenarios, &image, &binaries)?;
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    let is_good = tally.failed == 0 && tally.passed > 0;
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn shell(script: &str) -> Result<ExitCode> {
+    let binaries = binaries::build()?;
+    let logs = binaries.target.join("lab").join("shell");
+    let lab = Lab { image: Image::ready()?, binaries: binaries.programs, logs };
+    let mut guest = lab.boot(&Machine::default())?;
+    let task = guest.start(script)?;
+    let outcome = guest.wait(task, SHELL_TIMEOUT)?;
+    print!("{}", outcome.output);
+    Ok(ExitCode::from(u8::try_from(outcome.status).unwrap_or(1)))
+}

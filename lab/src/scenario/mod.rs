@@ -1,0 +1,67 @@
+//! The scenarios, and what runs them.
+
+mod boots;
+
+use std::fs;
+use std::path::Path;
+
+use crate::binaries::Binaries;
+use crate::clock::Stopwatch;
+use crate::error::{Context, Result};
+use crate::guest::Lab;
+use crate::image::Image;
+
+/// A story about the product in a guest.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Whether it is among those that run at every change.
+    pub is_smoke: bool,
+    /// What it shows, in a line.
+    pub about: &'static str,
+    /// The story. It fails when something goes another way.
+    pub story: fn(&Lab) -> Result<()>,
+}
+
+/// All scenarios, in the order in which they run.
+pub const ALL: &[Scenario] = &[boots::SCENARIO];
+
+/// How many scenarios ended which way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Went as they must.
+    pub passed: usize,
+    /// Did not.
+    pub failed: usize,
+}
+
+/// Runs scenarios one after the other and prints a line for each.
+pub fn run_all(scenarios: &[Scenario], image: &Image, binaries: &Binaries) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for scenario in scenarios {
+        let logs = binaries.target.join("lab").join(scenario.name);
+        forget(&logs)?;
+        let lab = Lab { image: image.clone(), binaries: binaries.programs.clone(), logs };
+        let watch = Stopwatch::start();
+        let result = (scenario.story)(&lab);
+        let seconds = watch.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {
+                tally.passed += 1;
+                println!("ok     {:28} {seconds:6.1} s  {}", scenario.name, scenario.about);
+            }
+            Err(error) => {
+                tally.failed += 1;
+                println!("FAILED {:28} {seconds:6.1} s  {error}", scenario.name);
+                println!("       logs: {}", lab.logs.display());
+            }
+        }
+    }
+    Ok(tally)
+}
+
+/// Logs of an earlier run would be taken for this one's.
+fn forget(logs: &Path) -> Result<()> {
+    if logs.exists() { fs::remove_dir_all(logs).about("remove", logs) } else { Ok(()) }
+}
