@@ -8,6 +8,7 @@ use nvme_spec::Nsid;
 use thiserror::Error;
 
 use crate::controller::NamespaceError;
+use crate::media::label::Label;
 use crate::media::{FileMedia, ImageError, ImageShape, MemoryMedia};
 use crate::options::{ControllerOptions, IO_QUEUE_PAIRS_MAX, NamespaceOptions};
 use crate::soft::SoftSsd;
@@ -35,6 +36,9 @@ pub enum BuildError {
     /// The namespace was refused.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// There is no identity to be had.
+    #[error("cannot find a name for a software SSD: {0}")]
+    Random(#[source] io::Error),
     /// There is no thread for it.
     #[error("cannot start the thread of a software SSD: {0}")]
     Thread(#[from] io::Error),
@@ -126,10 +130,7 @@ impl SsdOptions {
 
     fn start_on_image(&mut self, path: &Path) -> Result<SoftSsd, BuildError> {
         let media = FileMedia::open(path, self.shape)?;
-        let label = media.label();
-        let namespace = NamespaceOptions::from(label);
-        self.controller.serial = String::from_utf8_lossy(&label.serial).trim_end().to_owned();
-        self.controller.subnqn = format!("nqn.2014-08.org.nvmexpress:uuid:{}", label.uuid);
+        let namespace = self.take_identity(media.label());
         self.controller.name = format!("soft-nvme:{}", path.display());
         // What Write Uncorrectable marks is not kept in the image.
         self.controller.write_uncorrectable = false;
@@ -146,13 +147,18 @@ impl SsdOptions {
         if blocks == 0 || !bytes.is_multiple_of(block_bytes.into()) {
             return Err(BuildError::Shape { bytes, block_bytes });
         }
+        // What is lost with the process is another drive each time.
+        let label = Label::with_random_identity(block_bytes, blocks).map_err(BuildError::Random)?;
+        let namespace = self.take_identity(&label);
         let ssd = SoftSsd::start(self.controller.clone())?;
-        ssd.ssd().add_namespace(
-            Nsid(1),
-            NamespaceOptions::default(),
-            MemoryMedia::new(block_bytes, blocks),
-        )?;
+        ssd.ssd().add_namespace(Nsid(1), namespace, MemoryMedia::new(block_bytes, blocks))?;
         Ok(ssd)
+    }
+
+    fn take_identity(&mut self, label: &Label) -> NamespaceOptions {
+        self.controller.serial = String::from_utf8_lossy(&label.serial).trim_end().to_owned();
+        self.controller.subnqn = format!("nqn.2014-08.org.nvmexpress:uuid:{}", label.uuid);
+        NamespaceOptions::from(label)
     }
 }
 

@@ -44,7 +44,7 @@ fn open_error(uri: &DeviceUri, why: BuildError) -> OpenError {
         BuildError::Shape { .. } | BuildError::Image(_) => {
             OpenError::Shape { device, reason: why.to_string() }
         }
-        BuildError::Namespace(_) | BuildError::Thread(_) => {
+        BuildError::Namespace(_) | BuildError::Thread(_) | BuildError::Random(_) => {
             OpenError::Failed { device, reason: why.to_string() }
         }
     }

@@ -63,7 +63,7 @@ impl FileMedia {
         else {
             return Err(ImageError::Shape { blocks, block_bytes });
         };
-        let label = new_label(block_bytes, blocks).map_err(io("find a name for"))?;
+        let label = Label::with_random_identity(block_bytes, blocks).map_err(io("find a name for"))?;
         file.set_len(file_bytes).map_err(io("extend"))?;
         let (note, note_copy) = (Note::default(), 1);
         let mut media = Self { file, path: path.to_owned(), label, copy: 1, note, note_copy };
@@ -257,29 +257,6 @@ fn read_copy<const BYTES: usize>(file: &File, offset: u64) -> io::Result<[u8; BY
 }
 
 /// A label with a random identity.
-fn new_label(block_bytes: u32, blocks: u64) -> io::Result<Label> {
-    let mut random = [0; 40];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let (uuid, rest) = random.split_at(16);
-    let (nguid, name) = rest.split_at(16);
-    let mut uuid_bytes = [0; 16];
-    uuid_bytes.copy_from_slice(uuid);
-    let mut label = Label {
-        block_bytes,
-        blocks,
-        compatible: 0,
-        sequence: 0,
-        uuid: uuid::Builder::from_random_bytes(uuid_bytes).into_uuid(),
-        nguid: [0; 16],
-        serial: [b' '; 20],
-    };
-    label.nguid.copy_from_slice(nguid);
-    let name: String = name.iter().map(|byte| format!("{byte:02X}")).collect();
-    label.serial[..2].copy_from_slice(b"RS");
-    label.serial[2..18].copy_from_slice(name.as_bytes());
-    Ok(label)
-}
-
 fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(directory)?.sync_all()

@@ -18,6 +18,9 @@
 //! Numbers are little-endian. A copy is written whole and made durable before the other one is touched, so a torn write
 //! leaves the older copy.
 
+use std::fs::File;
+use std::io::{self, Read};
+
 use crc_fast::{CrcAlgorithm, checksum};
 use thiserror::Error;
 use uuid::Uuid;
@@ -97,6 +100,33 @@ fn crc(bytes: &[u8]) -> [u8; 4] {
 }
 
 impl Label {
+    /// A drive that nobody has seen before.
+    ///
+    /// # Errors
+    /// The system's, if it has no random bytes.
+    pub fn with_random_identity(block_bytes: u32, blocks: u64) -> io::Result<Self> {
+        let mut random = [0; 40];
+        File::open("/dev/urandom")?.read_exact(&mut random)?;
+        let (uuid, rest) = random.split_at(16);
+        let (nguid, name) = rest.split_at(16);
+        let mut uuid_bytes = [0; 16];
+        uuid_bytes.copy_from_slice(uuid);
+        let mut label = Self {
+            block_bytes,
+            blocks,
+            compatible: 0,
+            sequence: 0,
+            uuid: uuid::Builder::from_random_bytes(uuid_bytes).into_uuid(),
+            nguid: [0; 16],
+            serial: [b' '; 20],
+        };
+        label.nguid.copy_from_slice(nguid);
+        let name: String = name.iter().map(|byte| format!("{byte:02X}")).collect();
+        label.serial[..2].copy_from_slice(b"RS");
+        label.serial[2..18].copy_from_slice(name.as_bytes());
+        Ok(label)
+    }
+
     /// The copy's bytes.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; LABEL_BYTES] {
