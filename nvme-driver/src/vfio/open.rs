@@ -98,7 +98,10 @@ fn open_container(places: Places<'_>, address: PciAddress) -> Result<OwnedFd, Vf
     let type1 = ioctl::has_extension(container.as_fd(), VFIO_TYPE1v2_IOMMU)
         .map_err(os(address, "ask VFIO for its kinds of IOMMU"))?;
     if !type1 {
-        return Err(VfioError::Shape { address, reason: "the kernel's VFIO offers no type 1 IOMMU" });
+        return Err(VfioError::Shape {
+            address,
+            reason: "the kernel's VFIO has no driver for this IOMMU: load it (`modprobe vfio_iommu_type1`)",
+        });
     }
     Ok(container)
 }
