@@ -58,13 +58,12 @@ impl<T> Slots<T> {
     pub(crate) fn release(&mut self, id: CommandId) -> Option<T> {
         let number = id.0 & ((1 << self.slot_bits) - 1);
         let slot = self.slots.get_mut(usize::from(number))?;
-        if id.0 >> self.slot_bits != slot.generation {
+        if id.0 >> self.slot_bits != slot.generation || slot.command.is_none() {
             return None;
         }
-        let command = slot.command.take()?;
         slot.generation = if slot.generation >= self.generation_max { 0 } else { slot.generation + 1 };
         self.free.push(number);
-        Some(command)
+        slot.command.take()
     }
 
     /// The commands, with their identifiers.

@@ -10,34 +10,32 @@ use nvme_spec::{BlockCount, CommandId, Nsid, Sqe, Status, StatusCode};
 /// The 16 bytes of a dataset management range, if the command needs one.
 pub(super) type Inline = Option<[u8; 16]>;
 
-/// The command of a request, without its data pointer.
+/// Fills in the command of a request, without its data pointer.
 #[inline]
-pub(super) fn command_of(
+pub(super) fn fill_command(
+    sqe: &mut Sqe,
     request: &Request,
     geometry: &Geometry,
     abilities: Abilities,
-    nsid: Nsid,
-    cid: CommandId,
-) -> Result<(Sqe, Inline), IoError> {
+    (nsid, cid): (Nsid, CommandId),
+) -> Result<Inline, IoError> {
     request.check(geometry)?;
     request.check_size(geometry)?;
     need(abilities, abilities_for(request.op))?;
-    let plain = |sqe: Sqe| Ok((sqe, None));
-    match request.op {
-        Op::Read => plain(block_io(request, nsid)?.sqe(NvmOpcode::Read, cid)),
-        Op::Write { fua } => {
-            plain(block_io(request, nsid)?.with_control(force(fua)).sqe(NvmOpcode::Write, cid))
-        }
-        Op::Flush => plain(NvmCommand::Flush(nsid).sqe(cid)),
+    *sqe = match request.op {
+        Op::Read => block_io(request, nsid)?.sqe(NvmOpcode::Read, cid),
+        Op::Write { fua } => block_io(request, nsid)?.with_control(force(fua)).sqe(NvmOpcode::Write, cid),
+        Op::Flush => NvmCommand::Flush(nsid).sqe(cid),
         Op::WriteZeroes { fua, may_unmap } => {
             let unmap = if may_unmap { IoControl::DEALLOCATE } else { IoControl::empty() };
-            plain(block_io(request, nsid)?.with_control(force(fua) | unmap).sqe(NvmOpcode::WriteZeroes, cid))
+            block_io(request, nsid)?.with_control(force(fua) | unmap).sqe(NvmOpcode::WriteZeroes, cid)
         }
-        Op::Compare => plain(block_io(request, nsid)?.sqe(NvmOpcode::Compare, cid)),
-        Op::Verify => plain(block_io(request, nsid)?.sqe(NvmOpcode::Verify, cid)),
-        Op::Discard => discard(request, nsid, cid),
-        Op::Reservation(op) => plain(reservation(op, request, nsid)?.sqe(cid)),
-    }
+        Op::Compare => block_io(request, nsid)?.sqe(NvmOpcode::Compare, cid),
+        Op::Verify => block_io(request, nsid)?.sqe(NvmOpcode::Verify, cid),
+        Op::Discard => return discard(sqe, request, nsid, cid),
+        Op::Reservation(op) => reservation(op, request, nsid)?.sqe(cid),
+    };
+    Ok(None)
 }
 
 const fn abilities_for(op: Op) -> Abilities {
@@ -52,11 +50,12 @@ const fn abilities_for(op: Op) -> Abilities {
     }
 }
 
-fn discard(request: &Request, nsid: Nsid, cid: CommandId) -> Result<(Sqe, Inline), IoError> {
+fn discard(sqe: &mut Sqe, request: &Request, nsid: Nsid, cid: CommandId) -> Result<Inline, IoError> {
     let blocks = u32::try_from(request.range.blocks).map_err(|_| InvalidRequest::TooLarge)?;
     let range = DsmRange { context_attributes: 0, blocks, slba: request.range.start };
     let ranges = RangeCount::new(1).ok_or(InvalidRequest::Range)?;
-    Ok((DatasetManagement::deallocate(nsid, ranges).sqe(cid), Some(range.to_bytes())))
+    *sqe = DatasetManagement::deallocate(nsid, ranges).sqe(cid);
+    Ok(Some(range.to_bytes()))
 }
 
 fn reservation(op: ReservationOp, request: &Request, nsid: Nsid) -> Result<NvmCommand, IoError> {

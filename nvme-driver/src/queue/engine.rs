@@ -9,9 +9,9 @@ use block::{
     Abilities, Access, Completion, Event, Geometry, IoError, OpenQueueError, QueueOptions, Request,
     Timestamp, Wait, WakeMode,
 };
-use nvme_spec::{CommandId, Cqe};
+use nvme_spec::{CommandId, Cqe, Sqe, Status};
 
-use super::command::{command_of, error_of};
+use super::command::{error_of, fill_command};
 use super::health::Seen;
 use super::waiting::{Census, Waiting, Wish};
 use super::{Orphan, QueueMemory};
@@ -143,15 +143,18 @@ impl<F: PciFunction> Engine<F> {
             return;
         }
         let due = now.after_ns(self.command_timeout_ns);
+        let mut sqe = Sqe::default();
         while self.in_flight < self.depth {
             let Some((slot, cid)) = self.slots.next_free() else { break };
+            let Some(request) = requests.front() else { break };
+            let built = self.build(&mut sqe, request, slot, cid, now);
             let Some(request) = requests.pop_front() else { break };
             self.in_flight += 1;
-            match self.build(&request, slot, cid, now) {
-                Ok(sqe) => {
+            match built {
+                Ok(()) => {
                     self.next_judgement = self.next_judgement.min(due).min(request.deadline);
-                    self.slots.occupy(Waiting::new(request, due));
                     self.memory.sq.push(&sqe);
+                    self.slots.occupy(Waiting::new(request, due));
                 }
                 Err(error) => self.ended.push(Completion { request, result: Err(error) }),
             }
@@ -163,22 +166,23 @@ impl<F: PciFunction> Engine<F> {
     #[inline]
     fn build(
         &self,
+        sqe: &mut Sqe,
         request: &Request,
         slot: u16,
         cid: CommandId,
         now: Timestamp,
-    ) -> Result<nvme_spec::Sqe, IoError> {
+    ) -> Result<(), IoError> {
         if request.deadline <= now {
             return Err(IoError::TimedOut);
         }
-        let nsid = self.namespace.nsid;
-        let (mut sqe, inline) = command_of(request, &self.geometry, self.abilities, nsid, cid)?;
+        let ids = (self.namespace.nsid, cid);
+        let inline = fill_command(sqe, request, &self.geometry, self.abilities, ids)?;
         let addresses = self.shared.function.addresses();
         match inline {
-            None => self.memory.pages.point(&mut sqe, slot, &request.data, addresses, self.sgls)?,
-            Some(bytes) => self.memory.pages.point_to_bytes(&mut sqe, slot, addresses, bytes)?,
+            None => self.memory.pages.point(sqe, slot, &request.data, addresses, self.sgls)?,
+            Some(bytes) => self.memory.pages.point_to_bytes(sqe, slot, addresses, bytes)?,
         }
-        Ok(sqe)
+        Ok(())
     }
 
     /// While the controller begins anew, requests wait with the submitter, but not beyond their deadline. On a device
@@ -225,19 +229,24 @@ impl<F: PciFunction> Engine<F> {
     #[inline]
     fn complete(&mut self, entry: Cqe, completions: &mut Vec<Completion>) {
         let of_this_queue = entry.sqid() == self.link.queue_id;
-        let command = if of_this_queue { self.slots.release(entry.cid()) } else { None };
-        let Some(command) = command else {
+        let Some(command) = (if of_this_queue { self.slots.release(entry.cid()) } else { None }) else {
             self.stray(entry);
             return;
         };
         let status = entry.status();
-        let result = if status.is_success() { Ok(()) } else { Err(error_of(status, command.is_late())) };
-        if status.is_media_error() && result != Err(IoError::Miscompare) {
-            self.namespace.count_media_error();
-        }
+        let result = if status.is_success() { Ok(()) } else { Err(self.error_of(status, &command)) };
         if let Some(request) = command.into_request() {
             completions.push(Completion { request, result });
         }
+    }
+
+    #[cold]
+    fn error_of(&self, status: Status, command: &Waiting) -> IoError {
+        let error = error_of(status, command.is_late());
+        if status.is_media_error() && error != IoError::Miscompare {
+            self.namespace.count_media_error();
+        }
+        error
     }
 
     /// A controller that answers what was not asked has lost its state, or lies: only a reset makes it known again.

@@ -43,6 +43,7 @@ pub(super) fn check_pieces(request: &Request, geometry: &Geometry) -> Result<(),
 }
 
 /// At least 1, whatever a device says: pieces of nothing would never end.
+#[inline]
 fn blocks_max(op: Op, limits: &Limits) -> u64 {
     let most = match op {
         Op::WriteZeroes { .. } => limits.zeroes_blocks_max,
@@ -53,6 +54,7 @@ fn blocks_max(op: Op, limits: &Limits) -> u64 {
 }
 
 /// The boundary matters to requests that move data.
+#[inline]
 fn crosses_boundary(request: &Request, boundary_blocks: u32) -> bool {
     request.op.has_data() && request.range.blocks > to_boundary(request.range.start.0, boundary_blocks)
 }
@@ -64,10 +66,16 @@ fn to_boundary(start: u64, boundary_blocks: u32) -> u64 {
     }
 }
 
+#[inline]
 fn has_too_many_segments(data: &ScatterList, limits: &Limits) -> bool {
-    let segments = data.segments();
-    segments.len() > usize::from(limits.segments_max)
-        || segments.windows(2).any(|pair| !may_meet(&pair[0], &pair[1], limits))
+    match data.segments() {
+        // Nearly every request.
+        [] | [_] => false,
+        segments => {
+            segments.len() > usize::from(limits.segments_max)
+                || segments.windows(2).any(|pair| !may_meet(&pair[0], &pair[1], limits))
+        }
+    }
 }
 
 /// Whether two segments may follow each other in one request.
