@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use tracing::Level;
 
 use crate::bench::{self, BenchOptions};
+use crate::drives::{self, DrivesCommand};
 
 /// Exit code when the command line asks for something that cannot be.
 pub const EXIT_USAGE: u8 = 2;
@@ -26,6 +27,9 @@ struct Cli {
 enum Command {
     /// Measure a block device, and verify what it returns
     Bench(Box<BenchOptions>),
+    /// Look after NVMe drives
+    #[command(subcommand)]
+    Drives(DrivesCommand),
 }
 
 /// Runs the command line.
@@ -41,6 +45,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     tracing_subscriber::fmt().with_max_level(Level::WARN).with_target(false).with_writer(io::stderr).init();
     match cli.command {
         Command::Bench(options) => bench::command(&options),
+        Command::Drives(command) => drives::command(&command),
     }
 }
 

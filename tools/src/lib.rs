@@ -1,9 +1,11 @@
-//! The command `remora`: `remora bench` measures and verifies any block device, in fio's words.
+//! The command `remora`: `remora bench` measures and verifies any block device, in fio's words; `remora drives` looks
+//! after NVMe drives.
 //!
 //! One module for each subcommand; [`devices`] is the one place that says which kinds of device there are.
 
 pub mod bench;
 mod cli;
 pub mod devices;
+pub mod drives;
 
 pub use cli::{EXIT_FAILED, EXIT_USAGE, run};

@@ -42,7 +42,7 @@ pub(super) fn open(places: Places<'_>, address: PciAddress) -> Result<OpenDevice
     let function = SysfsFunction::new(places.sysfs, address);
     let group_number = check(&function)?;
     let group = open_file(address, &places.vfio.join(group_number.to_string()))?;
-    check_group(places, &function, group_number, &group)?;
+    check_group(&function, group_number, &group)?;
     let container = open_container(places, address)?;
     join(address, group_number, &group, &container)?;
     let info = ioctl::iommu_info(container.as_fd()).map_err(os(address, "ask the IOMMU for its ranges"))?;
@@ -70,22 +70,14 @@ fn check(function: &SysfsFunction) -> Result<u32, VfioError> {
     Ok(group)
 }
 
-fn check_group(
-    places: Places<'_>,
-    function: &SysfsFunction,
-    group_number: u32,
-    group: &OwnedFd,
-) -> Result<(), VfioError> {
+fn check_group(function: &SysfsFunction, group_number: u32, group: &OwnedFd) -> Result<(), VfioError> {
     let flags =
         ioctl::group_flags(group.as_fd()).map_err(os(function.address(), "ask for its group's state"))?;
     if flags & VFIO_GROUP_FLAGS_VIABLE != 0 {
         return Ok(());
     }
-    let mates = function.group_mates().into_iter().filter_map(|mate| {
-        let driver = SysfsFunction::new(places.sysfs, mate).driver()?;
-        (driver != VFIO_DRIVER).then(|| format!("{mate} ({driver})"))
-    });
-    let others = mates.collect::<Vec<_>>().join(", ");
+    let words = |(mate, driver)| format!("{mate} ({driver})");
+    let others = function.group_obstacles().into_iter().map(words).collect::<Vec<_>>().join(", ");
     Err(VfioError::NotViable { group: group_number, others })
 }
 

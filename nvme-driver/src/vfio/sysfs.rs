@@ -13,6 +13,10 @@ pub const NVME_CLASS: u32 = 0x0108;
 /// The driver that hands a function to userspace.
 pub const VFIO_DRIVER: &str = "vfio-pci";
 
+/// Drivers beside which a group can be taken: they do no DMA of their own (the kernel's vfio_pci and vfio make the same
+/// exception).
+const HARMLESS_DRIVERS: [&str; 3] = [VFIO_DRIVER, "pcieport", "pci-stub"];
+
 /// A function's folder in sysfs. Nothing is kept: each question reads anew, since all of it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SysfsFunction {
@@ -83,13 +87,18 @@ impl SysfsFunction {
         self.link_name("iommu_group")?.parse().ok()
     }
 
-    /// The other functions of its IOMMU group.
+    /// The other functions of its IOMMU group that the kernel uses, each with its driver: they keep the group from us.
     #[must_use]
-    pub fn group_mates(&self) -> Vec<PciAddress> {
+    pub fn group_obstacles(&self) -> Vec<(PciAddress, String)> {
         let mut mates = addresses_in(&self.folder.join("iommu_group/devices"));
         mates.retain(|mate| *mate != self.address);
         mates.sort_unstable();
-        mates
+        let driver_of = |mate: PciAddress| {
+            let folder = self.folder.with_file_name(mate.to_string());
+            Some((mate, Self { address: mate, folder }.driver()?))
+        };
+        let is_obstacle = |(_, driver): &(_, String)| !HARMLESS_DRIVERS.contains(&driver.as_str());
+        mates.into_iter().filter_map(driver_of).filter(is_obstacle).collect()
     }
 
     /// The NUMA node that it is attached to, on machines with more than one.
@@ -141,7 +150,19 @@ mod tests {
         assert_eq!(drive.driver().as_deref(), Some("nvme"));
         assert_eq!(drive.iommu_group(), Some(17));
         assert_eq!(drive.numa_node(), Some(NumaNode(1)));
-        assert_eq!(drive.group_mates(), ["0000:01:00.0".parse().unwrap()]);
+    }
+
+    #[test]
+    fn functions_that_the_kernel_uses_keep_a_group() {
+        let sysfs = machine();
+        let devices = sysfs.path().join("bus/pci/devices");
+        let drive = SysfsFunction::new(sysfs.path(), "81:00.0".parse().unwrap());
+        assert_eq!(drive.group_obstacles(), []);
+        symlink("../../../drivers/pcieport", devices.join("0000:01:00.0/driver")).unwrap();
+        assert_eq!(drive.group_obstacles(), []);
+        fs::remove_file(devices.join("0000:01:00.0/driver")).unwrap();
+        symlink("../../../drivers/mlx5_core", devices.join("0000:01:00.0/driver")).unwrap();
+        assert_eq!(drive.group_obstacles(), [("0000:01:00.0".parse().unwrap(), "mlx5_core".to_owned())]);
     }
 
     #[test]
@@ -151,7 +172,7 @@ mod tests {
         assert!(!card.is_nvme());
         assert_eq!((card.driver(), card.numa_node()), (None, None));
         let absent = SysfsFunction::new(sysfs.path(), "02:00.0".parse().unwrap());
-        assert!(!absent.exists() && absent.iommu_group().is_none() && absent.group_mates().is_empty());
+        assert!(!absent.exists() && absent.iommu_group().is_none());
         assert!(SysfsFunction::all(Path::new("/nowhere")).is_empty());
     }
 
