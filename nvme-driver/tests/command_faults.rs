@@ -319,3 +319,27 @@ fn lies_are_refused_or_harmless() {
         rig.check_sane();
     }
 }
+
+/// Once, a refused list of namespaces counted as an empty one: after an event about one namespace, every queue was told
+/// that its namespace had been removed. Found by `chaos`.
+#[test]
+fn a_refusal_to_identify_removes_no_namespace() {
+    let status = Status::permanent(StatusCode::INTERNAL_ERROR);
+    // The first Identify after the event is the list, the second the structure, the third the identifiers.
+    for skip in 0..3 {
+        let mut rig = Rig::live();
+        let refused = CommandFault::Fail { status, executed: false };
+        let fault = Fault::Command {
+            queues: Queues::Admin,
+            opcode: Some(AdminOpcode::Identify.raw()),
+            fault: refused,
+        };
+        let rule = rig.ssd().inject(FaultRule::once(fault).after(skip)).unwrap();
+        rig.ssd.act(Action::Resize(NSID, rig::BLOCKS / 2));
+        rig.run_for(Duration::from_secs(2));
+        assert_eq!(rig.ssd().fired(rule), 1, "Identify number {skip} was reached");
+        assert_eq!(rig.controller.controller().namespaces(), [NSID]);
+        assert!(!rig.events.contains(&Event::Removed));
+        rig.check_works(1);
+    }
+}

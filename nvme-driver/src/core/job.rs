@@ -8,6 +8,7 @@ use super::admin_queue::{Answer, Purpose};
 use super::init::InitStep;
 use super::lifecycle::State;
 use super::scan::Scan;
+use crate::admin::AdminCall;
 use crate::pci::PciFunction;
 use crate::queue::Orphan;
 use crate::shared::{AttachQueue, Message, ResetReason};
@@ -37,6 +38,8 @@ pub(super) enum Job {
     DeleteSq(Box<Orphan>),
     /// Its completion queue is deleted.
     DeleteCq(Box<Orphan>),
+    /// A command from outside.
+    Outside(AdminCall),
     /// The end of the initialisation.
     GoLive,
 }
@@ -101,6 +104,7 @@ impl<F: PciFunction> Core<F> {
             Job::UndoCq(attach) => Some(Self::delete_cq_command(&attach.link)),
             Job::DeleteSq(orphan) => self.delete_sq_command(orphan),
             Job::DeleteCq(orphan) => Some(Self::delete_cq_command(&orphan.link)),
+            Job::Outside(call) => Some(self.outside_command(call)),
             Job::GoLive => None,
         }
     }
@@ -112,7 +116,7 @@ impl<F: PciFunction> Core<F> {
             Job::CreateCq(attach) | Job::CreateSq(attach) => self.attach_is_stale(&attach),
             Job::DeleteSq(orphan) | Job::DeleteCq(orphan) => self.bury(*orphan),
             Job::GoLive => self.go_live(),
-            Job::Scan(_) | Job::Log(_) | Job::UndoCq(_) => {}
+            Job::Scan(_) | Job::Log(_) | Job::UndoCq(_) | Job::Outside(_) => {}
         }
     }
 
@@ -140,13 +144,14 @@ impl<F: PciFunction> Core<F> {
         let Some(job) = self.current.take() else { return };
         match job {
             Job::Init(step) => self.init_answered(step, entry, now),
-            Job::Scan(scan) => self.scan_answered(scan, entry),
+            Job::Scan(scan) => self.scan_answered(scan, entry, now),
             Job::Log(lid) => self.log_answered(lid, entry),
             Job::CreateCq(attach) => self.cq_created(attach, entry, now),
             Job::CreateSq(attach) => self.sq_created(attach, entry, now),
             Job::UndoCq(attach) => self.cq_undone(&attach, entry, now),
             Job::DeleteSq(orphan) => self.sq_deleted(orphan, entry, now),
             Job::DeleteCq(orphan) => self.cq_deleted(*orphan, entry, now),
+            Job::Outside(call) => self.outside_answered(call, entry),
             Job::GoLive => {}
         }
     }

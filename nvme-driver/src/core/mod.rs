@@ -9,6 +9,7 @@ mod init;
 mod job;
 mod lifecycle;
 mod memory;
+mod outside;
 mod queues;
 mod scan;
 
@@ -62,6 +63,7 @@ impl<F: PciFunction> Core<F> {
         self.step_lifecycle(now);
         self.take_answers(now);
         self.send_aborts(now);
+        self.take_admin_call();
         self.start_job(now);
         self.next_wake(now)
     }

@@ -135,7 +135,12 @@ impl<F: PciFunction> Core<F> {
                 Job::CreateCq(attach) | Job::CreateSq(attach) => {
                     attach.link.set_attachment(Attachment::Absent)
                 }
-                Job::Init(_) | Job::Scan(_) | Job::Log(_) | Job::UndoCq(_) | Job::GoLive => {}
+                Job::Init(_)
+                | Job::Scan(_)
+                | Job::Log(_)
+                | Job::UndoCq(_)
+                | Job::Outside(_)
+                | Job::GoLive => {}
             }
         }
     }

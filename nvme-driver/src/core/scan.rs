@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use block::Timestamp;
 use nvme_spec::command::{AdminCommand, Cns, Identify};
 use nvme_spec::identify::{IdentifyNamespace, NamespaceIds, NamespaceList};
 use nvme_spec::registers::Version;
-use nvme_spec::{Cqe, Nsid, Sqe};
+use nvme_spec::{Cqe, Nsid, Sqe, Status, StatusCode};
 
 use super::Core;
 use super::job::Job;
+use super::lifecycle::State;
 use super::queues::UNNUMBERED;
 use crate::identity::shape_of;
 use crate::namespace_state::NamespaceState;
 use crate::pci::PciFunction;
+use crate::shared::ResetReason;
 
 /// Most namespaces of a controller that are looked at.
 const NAMESPACES_MAX: usize = 1024;
@@ -56,12 +59,21 @@ impl<F: PciFunction> Core<F> {
         AdminCommand::Identify(identify).sqe(UNNUMBERED).with_prps(self.memory.data_iova, 0)
     }
 
-    pub(super) fn scan_answered(&mut self, scan: Scan, entry: &Cqe) {
-        let page = if entry.status().is_success() { self.read_page() } else { None };
+    pub(super) fn scan_answered(&mut self, scan: Scan, entry: &Cqe, now: Timestamp) {
+        let status = entry.status();
+        let page = if status.is_success() { self.read_page() } else { None };
         let page = page.as_ref().map(|page| &page[..]);
         match scan.current() {
-            None => self.list_read(scan, page),
-            Some(nsid) if scan.structure.is_none() => self.structure_read(scan, nsid, page),
+            None => match page.and_then(|page| NamespaceList::from_bytes(page).ok()) {
+                Some(list) => self.list_read(scan, list),
+                None => self.list_refused(status, now),
+            },
+            Some(nsid) if scan.structure.is_none() => {
+                match page.and_then(|page| IdentifyNamespace::from_bytes(page).ok()) {
+                    Some(structure) => self.structure_read(scan, nsid, structure),
+                    None => self.structure_refused(scan, nsid, status),
+                }
+            }
             Some(nsid) => {
                 // A namespace without readable identifiers is one without identifiers.
                 let ids = page.and_then(|page| NamespaceIds::from_bytes(page).ok()).unwrap_or_default();
@@ -70,49 +82,64 @@ impl<F: PciFunction> Core<F> {
         }
     }
 
-    fn list_read(&mut self, mut scan: Scan, page: Option<&[u8]>) {
-        let list = page.and_then(|page| NamespaceList::from_bytes(page).ok());
-        let last = scan.found.last().copied().unwrap_or(Nsid::NONE);
+    /// A refusal says nothing of the namespaces: those that are known stay. Without any, the controller is of no use.
+    fn list_refused(&mut self, status: Status, now: Timestamp) {
+        tracing::warn!(
+            controller = self.shared.function.name(),
+            "the list of namespaces was refused: {status}"
+        );
+        if self.state == State::Initialising {
+            self.fail(&ResetReason::Refused { what: "list its namespaces" }, now);
+        }
+    }
+
+    fn list_read(&mut self, mut scan: Scan, list: NamespaceList<'_>) {
+        let mut greatest = scan.found.last().copied().unwrap_or(Nsid::NONE);
+        let known = scan.found.len();
         // Increasing identifiers only: a controller that lies could lead in circles otherwise.
-        let fresh: Vec<_> = list.map_or_else(Vec::new, |list| {
-            let mut greatest = last;
-            list.iter()
-                .filter(|nsid| {
-                    let grows = *nsid > greatest && nsid.is_one_namespace();
-                    greatest = greatest.max(*nsid);
-                    grows
-                })
-                .collect()
-        });
-        let more = list.is_some_and(|list| list.is_full()) && !fresh.is_empty();
-        scan.found.extend(fresh);
-        scan.found.truncate(NAMESPACES_MAX);
-        if more && scan.found.len() < NAMESPACES_MAX {
+        for nsid in list.iter().filter(|nsid| nsid.is_one_namespace()) {
+            if nsid > greatest && scan.found.len() < NAMESPACES_MAX {
+                scan.found.push(nsid);
+                greatest = nsid;
+            }
+        }
+        let grew = scan.found.len() > known;
+        if list.is_full() && grew && scan.found.len() < NAMESPACES_MAX {
             self.jobs.push_front(Job::Scan(scan));
         } else {
             self.go_on(scan);
         }
     }
 
-    fn structure_read(&mut self, mut scan: Scan, nsid: Nsid, page: Option<&[u8]>) {
-        match page.and_then(|page| IdentifyNamespace::from_bytes(page).ok()) {
-            Some(structure) if structure.is_active() => {
-                scan.structure = Some(Box::new(structure));
-                let has_descriptors =
-                    self.info.as_ref().is_some_and(|info| info.version.raw() >= Version::new(1, 3, 0).raw());
-                if has_descriptors {
-                    self.jobs.push_front(Job::Scan(scan));
-                } else {
-                    self.namespace_read(scan, nsid, &NamespaceIds::default());
-                }
-            }
-            // Gone between the list and now, or unreadable: not there.
-            _ => {
-                scan.found.retain(|other| *other != nsid);
-                scan.index = scan.index.and_then(|index| index.checked_sub(1));
-                self.go_on(scan);
-            }
+    fn structure_read(&mut self, mut scan: Scan, nsid: Nsid, structure: IdentifyNamespace) {
+        if !structure.is_active() {
+            self.drop_from(scan, nsid);
+            return;
         }
+        scan.structure = Some(Box::new(structure));
+        let has_descriptors =
+            self.info.as_ref().is_some_and(|info| info.version.raw() >= Version::new(1, 3, 0).raw());
+        if has_descriptors {
+            self.jobs.push_front(Job::Scan(scan));
+        } else {
+            self.namespace_read(scan, nsid, &NamespaceIds::default());
+        }
+    }
+
+    /// Gone between the list and now; or refused for a reason that says nothing of the namespace, which stays as it is.
+    fn structure_refused(&mut self, scan: Scan, nsid: Nsid, status: Status) {
+        if status.code() == StatusCode::INVALID_NAMESPACE_OR_FORMAT {
+            self.drop_from(scan, nsid);
+        } else {
+            tracing::warn!(%nsid, "a namespace could not be identified: {status}");
+            self.go_on(scan);
+        }
+    }
+
+    fn drop_from(&mut self, mut scan: Scan, nsid: Nsid) {
+        scan.found.retain(|other| *other != nsid);
+        scan.index = scan.index.and_then(|index| index.checked_sub(1));
+        self.go_on(scan);
     }
 
     fn namespace_read(&mut self, scan: Scan, nsid: Nsid, ids: &NamespaceIds) {
