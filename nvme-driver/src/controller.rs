@@ -6,9 +6,11 @@ use std::thread::JoinHandle;
 
 use block::{Access, MonotonicClock, OpenQueueError, QueueOptions, Timestamp};
 use nvme_spec::Nsid;
+use nvme_spec::command::AdminCommand;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::admin::{AdminAnswer, AdminError};
 use crate::core::{Core, CoreError};
 use crate::identity::ControllerInfo;
 use crate::namespace::{NamespaceError, NvmeNamespace};
@@ -148,6 +150,19 @@ impl<F: PciFunction> NvmeController<F> {
         }
     }
 
+    /// Sends an admin command that returns `bytes` bytes, at most [`ADMIN_BYTES_MAX`], and waits for them: Identify, Get
+    /// Log Page or Get Features. What the controller leaves unwritten is zero.
+    ///
+    /// # Errors
+    /// [`AdminError`]. A controller that does not answer is reset by the driver, as for a command of its own.
+    ///
+    /// [`ADMIN_BYTES_MAX`]: crate::ADMIN_BYTES_MAX
+    pub fn admin(&self, command: AdminCommand, bytes: u32) -> Result<Vec<u8>, AdminError> {
+        let shared = &self.handle.shared;
+        // As long as a job before it may take, and then itself.
+        shared.begin_admin(command, bytes)?.wait(shared.options.admin_timeout * 2)
+    }
+
     /// Resets the controller. What is in flight ends with an error that says so; queues come back by themselves.
     pub fn reset(&self) {
         let incarnation = self.handle.shared.phase.load().incarnation;
@@ -215,6 +230,14 @@ impl<F: PciFunction> SteppedController<F> {
     #[must_use]
     pub fn epitaph(&self) -> Option<String> {
         self.controller.handle.shared.directory().epitaph.clone()
+    }
+
+    /// Sends an admin command as [`NvmeController::admin`] does, for whoever steps to collect the answer.
+    ///
+    /// # Errors
+    /// [`AdminError`], for what is refused at once.
+    pub fn begin_admin(&self, command: AdminCommand, bytes: u32) -> Result<AdminAnswer, AdminError> {
+        self.controller.handle.shared.begin_admin(command, bytes)
     }
 
     /// A queue that is attached by being polled, without the wrapper that splits requests.

@@ -12,6 +12,7 @@
 //! Who touches what: the core (`core`) owns registers and the admin queue; a queue (`queue`) owns its rings and its
 //! doorbells; they talk through a mailbox (`link`) and one word (`phase`).
 
+mod admin;
 mod controller;
 mod core;
 mod data_pointer;
@@ -30,6 +31,7 @@ pub mod vfio;
 mod wake;
 mod worker;
 
+pub use admin::{ADMIN_BYTES_MAX, AdminAnswer, AdminError};
 pub use controller::{ControllerError, NvmeController, SteppedController};
 pub use identity::ControllerInfo;
 pub use namespace::{NamespaceError, NvmeNamespace};

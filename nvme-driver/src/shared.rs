@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
+use nvme_spec::command::AdminCommand;
 use nvme_spec::registers::DoorbellStride;
 use nvme_spec::{CommandId, Nsid, QueueId};
 
+use crate::admin::{ADMIN_CALLS_MAX, AdminAnswer, AdminCall, AdminError};
 use crate::link::QueueLink;
 use crate::namespace_state::NamespaceState;
 use crate::options::DriverOptions;
@@ -131,6 +133,7 @@ pub(crate) struct Shared<F> {
     /// Wakes the core's thread.
     pub(crate) core_wake: Wake,
     pub(crate) messages: ArrayQueue<Message>,
+    pub(crate) admin_calls: ArrayQueue<AdminCall>,
     /// The critical warning bits of the newest health log.
     pub(crate) critical_warning: AtomicU8,
     /// Interrupt vectors: number 0 is the admin queue's, number `n` queue `n`'s.
@@ -151,6 +154,7 @@ impl<F: PciFunction> Shared<F> {
             phase: PhaseCell::new(Phase::new(0, Stage::Starting)),
             core_wake: Wake::new()?,
             messages: ArrayQueue::new(MESSAGES_MAX),
+            admin_calls: ArrayQueue::new(ADMIN_CALLS_MAX),
             critical_warning: AtomicU8::new(0),
             vectors,
             closing: AtomicBool::new(false),
@@ -177,6 +181,14 @@ impl<F: PciFunction> Shared<F> {
         self.messages.push(message)?;
         self.core_wake.signal();
         Ok(())
+    }
+
+    /// Asks the core to send a command that returns `bytes` bytes.
+    pub(crate) fn begin_admin(&self, command: AdminCommand, bytes: u32) -> Result<AdminAnswer, AdminError> {
+        let (call, answer) = AdminCall::new(command, bytes)?;
+        self.admin_calls.push(call).map_err(|_| AdminError::Busy)?;
+        self.core_wake.signal();
+        Ok(answer)
     }
 
     /// Asks for an end of this incarnation; the first reason counts.
