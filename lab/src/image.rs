@@ -14,9 +14,19 @@ use crate::toolbox::{self, Toolbox};
 /// The kernel: older ones of Debian lack ublk and nvme-auth, its cloud flavour lacks rxe.
 const KERNEL: &str = r"^linux-image-6\.12\.[0-9.]*\+deb[0-9]+-amd64-unsigned$";
 
-/// What scenarios use in the guest, besides busybox.
-const GUEST_PACKAGES: &[&str] =
-    &["busybox-static", "fio", "iproute2", "kmod", "nvme-cli", "pciutils", "qemu-utils", "util-linux"];
+/// What scenarios use in the guest. Its shell is dash: busybox's prefers its own modprobe, which knows no soft
+/// dependencies, to the one in the path.
+const GUEST_PACKAGES: &[&str] = &[
+    "busybox-static",
+    "dash",
+    "fio",
+    "iproute2",
+    "kmod",
+    "nvme-cli",
+    "pciutils",
+    "qemu-utils",
+    "util-linux",
+];
 
 /// Modules without which the guest does not reach its root file system; what these need is found by itself.
 const FIRST_MODULES: &[&str] = &["virtio_blk", "squashfs", "overlay", "9p", "9pnet_virtio"];

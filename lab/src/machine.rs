@@ -24,6 +24,17 @@ const KERNEL_OPTIONS: &str = "console=ttyS0 loglevel=5 panic=-1 reboot=t nokaslr
     no_timer_check rcupdate.rcu_expedited=1 cryptomgr.notests=1 random.trust_cpu=on \
     nvme_core.multipath=N";
 
+/// What QEMU's log tells of the controller: what a driver set up, not each of its commands.
+const TRACED: &[&str] = &[
+    "pci_nvme_create_sq",
+    "pci_nvme_create_cq",
+    "pci_nvme_dbbuf_config",
+    "pci_nvme_mmio_start_success",
+    "pci_nvme_mmio_stopped",
+    "pci_nvme_mmio_shutdown_set",
+    "pci_nvme_ns_attachment",
+];
+
 const MIB: u64 = 1 << 20;
 
 /// A namespace of the drive.
@@ -115,6 +126,9 @@ impl Machine {
         qemu.arg("-append").arg(format!("{KERNEL_OPTIONS}{iommu_option}"));
         if self.has_iommu {
             device(qemu, "intel-iommu,intremap=on,eim=off,caching-mode=on,device-iotlb=off,aw-bits=48");
+        }
+        for event in TRACED {
+            qemu.args(["-trace", event]);
         }
         drive(qemu, "root", &image.root(), ",readonly=on");
         device(qemu, "virtio-blk-pci,drive=root");

@@ -20,7 +20,7 @@ use error::{LabError, Result};
 use guest::Lab;
 use image::Image;
 use machine::Machine;
-use scenario::{ALL, Scenario};
+use scenario::{ALL, Scenario, Set};
 
 const USAGE: &str = "\
 usage: cargo run -p lab -- COMMAND
@@ -54,7 +54,7 @@ fn command(words: &[String]) -> Result<ExitCode> {
         ["list"] => list(),
         ["shell", script] => return shell(script),
         ["all"] => return run(ALL),
-        ["smoke"] => return run(&select(|scenario| scenario.is_smoke)),
+        ["smoke"] => return run(&select(|scenario| scenario.set == Set::Smoke)),
         _ => {
             if let Some(name) = words.iter().find(|name| ALL.iter().all(|one| one.name != **name)) {
                 return Err(LabError::Machine(format!("no scenario is called {name}\n\n{USAGE}")));
@@ -67,7 +67,7 @@ fn command(words: &[String]) -> Result<ExitCode> {
 
 fn list() {
     for scenario in ALL {
-        let mark = if scenario.is_smoke { "smoke" } else { "" };
+        let mark = if scenario.set == Set::Smoke { "smoke" } else { "" };
         println!("{:28} {mark:6} {}", scenario.name, scenario.about);
     }
 }
@@ -90,7 +90,7 @@ fn shell(script: &str) -> Result<ExitCode> {
     let logs = binaries.target.join("lab").join("shell");
     let lab = Lab { image: Image::ready()?, binaries: binaries.programs, logs };
     let mut guest = lab.boot(&Machine::default())?;
-    let task = guest.start(script)?;
+    let task = guest.start(&format!("set +eu; {script}"))?;
     let outcome = guest.wait(task, SHELL_TIMEOUT)?;
     print!("{}", outcome.output);
     Ok(ExitCode::from(u8::try_from(outcome.status).unwrap_or(1)))

@@ -17,4 +17,4 @@ $bb mkdir /upper/upper /upper/work
 $bb mount -t overlay -o lowerdir=/lower,upperdir=/upper/upper,workdir=/upper/work overlay /root
 $bb mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none,access=any lab /root/lab
 $bb umount /proc
-exec $bb switch_root /root /bin/busybox sh /lab/guest/start.sh
+exec $bb switch_root /root /bin/dash /lab/guest/start.sh

@@ -30,6 +30,9 @@ const SCRIPT_TIMEOUT: Duration = Duration::from_secs(180);
 /// For QEMU to end when told to.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// QEMU's own log, among those that are kept.
+const QEMU_LOG: &str = "qemu.log";
+
 /// Lines of a script's output, and of the console's, that an error repeats.
 const LINES_SHOWN: usize = 25;
 
@@ -86,7 +89,7 @@ impl Lab {
         let qmp = Door::open(&home.path().join("qmp"), "QEMU's monitor")?;
 
         fs::create_dir_all(&self.logs).about("create", &self.logs)?;
-        let errors = self.logs.join("qemu.log");
+        let errors = self.logs.join(QEMU_LOG);
         let log = File::create(&errors).about("create", &errors)?;
         let mut command = machine.command(&self.image, home.path())?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -186,6 +189,22 @@ impl Guest {
     /// What the console says, kernel messages above all.
     pub fn console(&self) -> String {
         read_lossy(&self.home.path().join("serial.log"))
+    }
+
+    /// What QEMU saw happen to the controller: the events of `pci_nvme_*` that are traced.
+    pub fn hardware_log(&self) -> String {
+        read_lossy(&self.logs.join(QEMU_LOG))
+    }
+
+    /// Waits until QEMU has seen something.
+    pub fn await_hardware(&self, word: &str, timeout: Duration) -> Result<()> {
+        let deadline = Deadline::after(timeout);
+        while !self.hardware_log().contains(word) {
+            if !deadline.pause() {
+                return Err(LabError::Late { what: format!("QEMU to log \"{word}\""), waited: timeout });
+            }
+        }
+        Ok(())
     }
 
     fn await_ready(&mut self, deadline: Deadline) -> Result<()> {

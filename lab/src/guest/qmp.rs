@@ -64,6 +64,22 @@ impl Qmp {
         })
     }
 
+    /// Pulls a device out of its slot.
+    pub fn unplug(&mut self, id: &str) -> Result<()> {
+        self.run("device_del", &json!({ "id": id })).map(drop)
+    }
+
+    /// Whether a device is still plugged in.
+    pub fn is_plugged(&mut self, id: &str) -> Result<bool> {
+        let listed = self.run("qom-list", &json!({ "path": "/machine/peripheral" }))?;
+        Ok(listed.as_array().into_iter().flatten().any(|one| one["name"] == id))
+    }
+
+    /// Turns an event of QEMU's log on or off.
+    pub fn trace(&mut self, event: &str, is_on: bool) -> Result<()> {
+        self.run("trace-event-set-state", &json!({ "name": event, "enable": is_on })).map(drop)
+    }
+
     /// Lets a namespace's backend do no more than so many I/O a second; 0 lifts the limit.
     pub fn throttle(&mut self, nsid: u32, iops: u64) -> Result<()> {
         let limits = json!({

@@ -11,7 +11,7 @@ mount -t devpts pts /dev/pts
 mount -t tmpfs -o mode=1777 shm /dev/shm
 /bin/busybox --install -s /run/applets
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/run/applets HOME=/root
-[ -e /bin/sh ] || ln -s busybox /bin/sh
+[ -e /bin/sh ] || ln -s dash /bin/sh
 mkdir -p /root /home/somebody /usr/local/bin
 printf 'root:x:0:0::/root:/bin/sh\nsomebody:x:1000:1000::/home/somebody:/bin/sh\n' >/etc/passwd
 printf 'root:x:0:\nsomebody:x:1000:\n' >/etc/group

@@ -1,14 +1,14 @@
 //! The lab itself works: a guest boots, our programs run in it, and the NVMe drive behind an IOMMU can be given to
 //! VFIO and back to the kernel, which then reads what is really on the disk.
 
-use super::Scenario;
+use super::{SMOKE, Scenario};
 use crate::error::{Result, ensure};
 use crate::guest::Lab;
 use crate::machine::{DRIVE, Machine, NS_512};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "boots",
-    is_smoke: true,
+    set: SMOKE,
     about: "a guest boots, and moves its drive between the kernel and VFIO",
     story,
 };

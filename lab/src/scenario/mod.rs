@@ -1,6 +1,16 @@
 //! The scenarios, and what runs them.
 
 mod boots;
+mod drive;
+mod drives;
+mod handover;
+mod hot_unplug;
+mod namespaces_change;
+mod reset_midway;
+mod stall;
+mod unfit_namespaces;
+mod verified_io;
+mod what_is_missing;
 
 use std::fs;
 use std::path::Path;
@@ -16,16 +26,42 @@ use crate::image::Image;
 pub struct Scenario {
     /// Its name on the command line.
     pub name: &'static str,
-    /// Whether it is among those that run at every change.
-    pub is_smoke: bool,
+    /// When it runs, unless it is asked for.
+    pub set: Set,
     /// What it shows, in a line.
     pub about: &'static str,
     /// The story. It fails when something goes another way.
     pub story: fn(&Lab) -> Result<()>,
 }
 
+/// When a scenario runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    /// At every change, and with all.
+    Smoke,
+    /// With all.
+    All,
+}
+
+/// For scenarios that run at every change.
+const SMOKE: Set = Set::Smoke;
+
+/// For scenarios that take long.
+const ALL_ONLY: Set = Set::All;
+
 /// All scenarios, in the order in which they run.
-pub const ALL: &[Scenario] = &[boots::SCENARIO];
+pub const ALL: &[Scenario] = &[
+    boots::SCENARIO,
+    what_is_missing::SCENARIO,
+    drives::SCENARIO,
+    unfit_namespaces::SCENARIO,
+    verified_io::SCENARIO,
+    handover::SCENARIO,
+    reset_midway::SCENARIO,
+    hot_unplug::SCENARIO,
+    stall::SCENARIO,
+    namespaces_change::SCENARIO,
+];
 
 /// How many scenarios ended which way.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,0 +1,46 @@
+//! The drive's backend stalls, for longer than commands may take. Each command ends with a timeout after an abort or a
+//! reset, the run ends by itself, and once the backend has recovered the drive is as good as before.
+
+use std::time::Duration;
+
+use super::drive;
+use super::{ALL_ONLY, Scenario};
+use crate::error::{Result, ensure};
+use crate::guest::Lab;
+use crate::machine::NS_4096;
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "stall",
+    set: ALL_ONLY,
+    about: "a backend that stalls: commands time out, the run ends, the drive recovers",
+    story,
+};
+
+/// One I/O a second is what the monitor can throttle to; with 16 in flight the last waits far longer than this.
+const TIMEOUT_MS: u64 = 1500;
+
+/// From the stall to the run's end: timeout, abort, reset, and an emulated processor that is shared with others.
+const END: Duration = Duration::from_secs(120);
+
+fn story(lab: &Lab) -> Result<()> {
+    let nsid = NS_4096.nsid;
+    let mut guest = drive::ready(lab)?;
+    let options = "--rw randrw --bs 4k --iodepth 16 --size 8m --runtime 300 --verify crc32c --do-verify 0";
+    let query = format!("?timeout_ms={TIMEOUT_MS}");
+    let since = guest.qmp().traffic(nsid)?;
+    let run = guest.start(&drive::bench(nsid, &query, options))?;
+    guest.await_hardware("pci_nvme_create_sq create submission queue, addr=0x7", END)?;
+    while guest.qmp().traffic(nsid)?.bytes_written == since.bytes_written {
+        crate::clock::sleep(Duration::from_millis(100));
+    }
+    guest.qmp().throttle(nsid, 1)?;
+    let outcome = guest.wait(run, END)?;
+    ensure(outcome.status == 1, || outcome.unexpected("1 is to be told of failed I/O").to_string())?;
+    outcome.says(&["timed out", "takes too long"])?;
+
+    guest.qmp().throttle(nsid, 0)?;
+    let since = guest.qmp().traffic(nsid)?;
+    let again = "--rw randrw --bs 4k --iodepth 16 --size 2m --verify crc32c";
+    guest.run(&drive::bench(nsid, "", again))?;
+    drive::moved(&mut guest, nsid, since, 1 << 19, 1 << 19)
+}

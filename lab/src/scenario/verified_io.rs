@@ -1,0 +1,80 @@
+//! Verified random workloads on namespaces of 512 and of 4096 bytes: polled and with interrupts, with shadow doorbells
+//! and without, on one queue and on four.
+//!
+//! That a run used what it was told to is seen from the other side: QEMU logs each queue that a driver creates, with or
+//! without interrupts, and can log each write of a doorbell register.
+
+use super::drive::{self, count};
+use super::{SMOKE, Scenario};
+use crate::error::{Result, ensure};
+use crate::guest::{Guest, Lab};
+use crate::machine::{NS_512, NS_4096};
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "verified-io",
+    set: SMOKE,
+    about: "512 and 4096 byte blocks, polled and interrupts, shadow doorbells on and off, 1 and 4 queues",
+    story,
+};
+
+/// Bytes that each run reads and writes, about half of each, shared by its queues.
+const BYTES: u64 = 4 << 20;
+
+/// An event of QEMU's log: somebody rang the doorbell of a submission queue in its register.
+const DOORBELL: &str = "pci_nvme_mmio_doorbell_sq";
+
+struct Run {
+    nsid: u32,
+    poll: &'static str,
+    shadow_doorbells: bool,
+    queues: usize,
+}
+
+/// Each namespace with each way of waiting; doorbells and queues vary along.
+const RUNS: &[Run] = &[
+    Run { nsid: NS_512.nsid, poll: "always", shadow_doorbells: true, queues: 1 },
+    Run { nsid: NS_512.nsid, poll: "interrupt", shadow_doorbells: false, queues: 4 },
+    Run { nsid: NS_512.nsid, poll: "adaptive", shadow_doorbells: false, queues: 1 },
+    Run { nsid: NS_4096.nsid, poll: "always", shadow_doorbells: false, queues: 4 },
+    Run { nsid: NS_4096.nsid, poll: "interrupt", shadow_doorbells: true, queues: 1 },
+    Run { nsid: NS_4096.nsid, poll: "adaptive", shadow_doorbells: true, queues: 4 },
+];
+
+fn story(lab: &Lab) -> Result<()> {
+    let mut guest = drive::ready(lab)?;
+    guest.qmp().trace(DOORBELL, true)?;
+    let mut rung = Vec::new();
+    for run in RUNS {
+        rung.push((run.shadow_doorbells, run_one(&mut guest, run)?));
+    }
+    // A controller looks at shadow doorbells by itself while it works, so that fewer are rung in all.
+    let sum = |shadow| rung.iter().filter(|(with, _)| *with == shadow).map(|(_, rings)| rings).sum::<usize>();
+    ensure(sum(true) < sum(false), || format!("shadow doorbells saved no ring of a doorbell: {rung:?}"))
+}
+
+/// Returns how often a doorbell was rung.
+fn run_one(guest: &mut Guest, run: &Run) -> Result<usize> {
+    let Run { nsid, poll, queues, .. } = run;
+    let since = guest.qmp().traffic(*nsid)?;
+    let log_before = guest.hardware_log().len();
+    let shadow = u8::from(run.shadow_doorbells);
+    let options = format!(
+        "--rw randrw --bs 4k --iodepth 16 --numjobs {queues} --size {BYTES} --verify crc32c --poll {poll}"
+    );
+    let command = drive::bench(*nsid, &format!("?shadow_doorbells={shadow}"), &options);
+    let output = guest.run(&command)?;
+    ensure(output.contains(" 0 wrong"), || format!("nothing was verified:\n{output}"))?;
+    drive::moved(guest, *nsid, since, BYTES / 4, BYTES / 4)?;
+
+    let log = guest.hardware_log().split_off(log_before);
+    let created = count(&log, "pci_nvme_create_cq");
+    ensure(created == *queues, || format!("{created} queues were created, not {queues} ({poll})"))?;
+    let with_interrupts = count(&log, "ien=1");
+    let expected = if *poll == "interrupt" { *queues } else { 0 };
+    ensure(with_interrupts == expected, || {
+        format!("{with_interrupts} of {queues} queues have interrupts, to {poll} belong {expected}")
+    })?;
+    let shadows = count(&log, "pci_nvme_dbbuf_config");
+    ensure(shadows == usize::from(shadow), || format!("shadow doorbells were set up {shadows} times"))?;
+    Ok(count(&log, DOORBELL))
+}
