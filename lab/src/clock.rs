@@ -31,11 +31,6 @@ impl Deadline {
     }
 }
 
-/// Waits. For what is about time itself, such as a stalled drive; what can be waited for has a [`Deadline`].
-pub fn sleep(wait: Duration) {
-    std::thread::sleep(wait);
-}
-
 /// Measures how long something took.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);

@@ -168,14 +168,13 @@ impl Guest {
         Ok(Outcome { output: self.printed(&task), script: task.script, status })
     }
 
-    /// Waits until a running script has printed a word.
-    pub fn await_word(&mut self, task: &Task, word: &str, timeout: Duration) -> Result<()> {
-        let deadline = Deadline::after(timeout);
-        while !self.printed(task).contains(word) {
+    /// Waits until a namespace's backend has written so much.
+    pub fn await_written(&mut self, nsid: u32, bytes: u64) -> Result<()> {
+        let deadline = Deadline::after(SCRIPT_TIMEOUT);
+        while self.qmp.traffic(nsid)?.bytes_written < bytes {
             if !deadline.pause() {
-                let what =
-                    format!("`{}` to print \"{word}\"; so far:\n{}", task.script.trim(), self.shown(task));
-                return Err(LabError::Late { what, waited: timeout });
+                let what = format!("{bytes} bytes to be written to namespace {nsid}");
+                return Err(LabError::Late { what, waited: SCRIPT_TIMEOUT });
             }
         }
         Ok(())
@@ -194,17 +193,6 @@ impl Guest {
     /// What QEMU saw happen to the controller: the events of `pci_nvme_*` that are traced.
     pub fn hardware_log(&self) -> String {
         read_lossy(&self.logs.join(QEMU_LOG))
-    }
-
-    /// Waits until QEMU has seen something.
-    pub fn await_hardware(&self, word: &str, timeout: Duration) -> Result<()> {
-        let deadline = Deadline::after(timeout);
-        while !self.hardware_log().contains(word) {
-            if !deadline.pause() {
-                return Err(LabError::Late { what: format!("QEMU to log \"{word}\""), waited: timeout });
-            }
-        }
-        Ok(())
     }
 
     fn await_ready(&mut self, deadline: Deadline) -> Result<()> {

@@ -4,7 +4,7 @@
 use super::{SMOKE, Scenario};
 use crate::error::{Result, ensure};
 use crate::guest::{Guest, Lab};
-use crate::machine::{DRIVE, Machine, NS_4096};
+use crate::machine::{DRIVE, Machine, NS_512};
 
 pub const SCENARIO: Scenario = Scenario {
     name: "drives",
@@ -15,7 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
 
 fn story(lab: &Lab) -> Result<()> {
     let mut guest = lab.boot(&Machine::default())?;
-    guest.run(&format!("hugepages 16; give {DRIVE} nvme; disk_of {DRIVE} {}", NS_4096.nsid))?;
+    guest.run(&format!("hugepages 16; give {DRIVE} nvme; disk_of {DRIVE} {}", NS_512.nsid))?;
     let listed = guest.run("remora drives list")?;
     for word in [DRIVE, "QEMU NVMe Ctrl", "nvme"] {
         ensure(listed.contains(word), || format!("the list has no \"{word}\":\n{listed}"))?;
@@ -24,9 +24,9 @@ fn story(lab: &Lab) -> Result<()> {
 
     guest.run(&format!(
         "disk=$(disk_of {DRIVE} {})
-         modprobe ext4; mkfs.ext2 -F $disk >/dev/null 2>&1 || mke2fs $disk
+         mke2fs $disk >/dev/null
          mkdir -p /tmp/mounted; mount $disk /tmp/mounted",
-        NS_4096.nsid
+        NS_512.nsid
     ))?;
     guest.run_failing(&format!("remora drives bind {DRIVE}"))?.says(&["mounted"])?;
     has(&mut guest, "nvme")?;

@@ -25,9 +25,7 @@ fn story(lab: &Lab) -> Result<()> {
     let mut guest = drive::taken(lab, &Machine::default().with_hotplug(), DRIVE_IN_SLOT)?;
     let options = "--rw randrw --bs 4k --iodepth 8 --size 4m --runtime 300 --verify crc32c";
     let run = guest.start(&drive::bench_at(DRIVE_IN_SLOT, nsid, "", options))?;
-    while guest.qmp().traffic(nsid)?.bytes_written == 0 {
-        crate::clock::sleep(Duration::from_millis(100));
-    }
+    guest.await_written(nsid, 1)?;
     guest.qmp().unplug(DRIVE_ID)?;
     let outcome = guest.wait(run, REMOVAL)?;
     ensure(outcome.status == 1, || {

@@ -25,9 +25,7 @@ fn story(lab: &Lab) -> Result<()> {
     let options =
         "--rw randrw --bs 4k --iodepth 8 --size 4m --runtime 8 --verify crc32c --continue-on-error io";
     let run = guest.start(&drive::bench(nsid, "?timeout_ms=1000", options))?;
-    while guest.qmp().traffic(nsid)?.bytes_written == 0 {
-        crate::clock::sleep(Duration::from_millis(100));
-    }
+    guest.await_written(nsid, 1)?;
     let enabled = |log: &str| count(log, "pci_nvme_mmio_start_success");
     let enabled_before = enabled(&guest.hardware_log());
     let since = guest.qmp().traffic(nsid)?;

@@ -29,10 +29,7 @@ fn story(lab: &Lab) -> Result<()> {
     let query = format!("?timeout_ms={TIMEOUT_MS}");
     let since = guest.qmp().traffic(nsid)?;
     let run = guest.start(&drive::bench(nsid, &query, options))?;
-    guest.await_hardware("pci_nvme_create_sq create submission queue, addr=0x7", END)?;
-    while guest.qmp().traffic(nsid)?.bytes_written == since.bytes_written {
-        crate::clock::sleep(Duration::from_millis(100));
-    }
+    guest.await_written(nsid, since.bytes_written + 1)?;
     guest.qmp().throttle(nsid, 1)?;
     let outcome = guest.wait(run, END)?;
     ensure(outcome.status == 1, || outcome.unexpected("1 is to be told of failed I/O").to_string())?;
