@@ -68,6 +68,63 @@ data_structure! {
     }
 }
 
+/// What a power of a power state is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum PowerScale {
+    /// Not reported.
+    NotReported = 0,
+    /// 0.0001 W.
+    TenThousandths = 1,
+    /// 0.01 W.
+    Hundredths = 2,
+    /// Reserved.
+    Reserved = 3,
+}
+
+impl PowerScale {
+    const fn from_high_bits(byte: u8) -> Self {
+        match byte >> 6 {
+            0 => Self::NotReported,
+            1 => Self::TenThousandths,
+            2 => Self::Hundredths,
+            _ => Self::Reserved,
+        }
+    }
+}
+
+impl PowerState {
+    /// What `maximum_power` is counted in.
+    #[must_use]
+    pub const fn maximum_power_unit(&self) -> PowerScale {
+        if self.flags & 1 == 0 { PowerScale::Hundredths } else { PowerScale::TenThousandths }
+    }
+
+    /// Non-Operational State (NOPS): no I/O command is processed in it.
+    #[must_use]
+    pub const fn is_non_operational(&self) -> bool {
+        self.flags & 2 != 0
+    }
+
+    /// What `idlp` is counted in.
+    #[must_use]
+    pub const fn idle_power_unit(&self) -> PowerScale {
+        PowerScale::from_high_bits(self.idle_power_scale)
+    }
+
+    /// What `actp` is counted in.
+    #[must_use]
+    pub const fn active_power_unit(&self) -> PowerScale {
+        PowerScale::from_high_bits(self.active_power_scale)
+    }
+
+    /// Active Power Workload (APW): which workload `actp` was measured with; 0 is none.
+    #[must_use]
+    pub const fn active_power_workload(&self) -> u8 {
+        self.active_power_scale & 0b111
+    }
+}
+
 data_structure! {
     /// Identify Controller, CNS 01h. The fields have the specification's acronyms.
     IdentifyController, "Identify Controller", 4096 {

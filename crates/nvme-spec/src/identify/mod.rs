@@ -9,7 +9,7 @@ mod namespace;
 mod namespace_fields;
 
 pub use command_set::{ExtendedLbaFormat, IndependentNamespace, NvmController, NvmNamespace};
-pub use controller::{IdentifyController, PowerState, QueueEntrySizes};
+pub use controller::{IdentifyController, PowerScale, PowerState, QueueEntrySizes};
 pub use controller_flags::{
     AdminCommands, AnaCapabilities, ControllerAttributes, ControllerType, FormatAttributes, FusedOperations,
     LogAttributes, MultiPath, NvmCommands, SglAlignment, SglSupport, VolatileWriteCache,

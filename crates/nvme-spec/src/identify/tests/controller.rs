@@ -228,3 +228,26 @@ fn sgl_support_by_bit() {
     let sizes = QueueEntrySizes::from_raw(0x64);
     assert_eq!((sizes.required(), sizes.greatest(), QueueEntrySizes::new(4, 6)), (4, 6, sizes));
 }
+
+#[test]
+fn a_power_states_units_are_in_its_bits() {
+    let mut bytes = [0; 32];
+    // NOPS and MXPS in byte 3; IPS in bits 7:6 of byte 18; APS in bits 7:6 and APW in bits 2:0 of byte 22.
+    (bytes[3], bytes[18], bytes[22]) = (0b11, 0b0100_0000, 0b1000_0101);
+    let state = PowerState::from_array(&bytes);
+    assert!(state.is_non_operational());
+    assert_eq!(state.maximum_power_unit(), PowerScale::TenThousandths);
+    assert_eq!(
+        (state.idle_power_unit(), state.active_power_unit()),
+        (PowerScale::TenThousandths, PowerScale::Hundredths)
+    );
+    assert_eq!(state.active_power_workload(), 5);
+    let zero = PowerState::default();
+    assert!(!zero.is_non_operational());
+    assert_eq!(
+        (zero.maximum_power_unit(), zero.idle_power_unit()),
+        (PowerScale::Hundredths, PowerScale::NotReported)
+    );
+    bytes[18] = 0b1100_0000;
+    assert_eq!(PowerState::from_array(&bytes).idle_power_unit(), PowerScale::Reserved);
+}
