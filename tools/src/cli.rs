@@ -9,6 +9,7 @@ use tracing::Level;
 
 use crate::bench::{self, BenchOptions};
 use crate::drives::{self, DrivesCommand};
+use crate::nvme::{self, ErrorLogOptions, NvmeOptions};
 
 /// Exit code when the command line asks for something that cannot be.
 pub const EXIT_USAGE: u8 = 2;
@@ -30,6 +31,16 @@ enum Command {
     /// Look after NVMe drives
     #[command(subcommand)]
     Drives(DrivesCommand),
+    /// Show what a controller says of itself (Identify Controller)
+    IdCtrl(NvmeOptions),
+    /// Show what a controller says of a namespace (Identify Namespace)
+    IdNs(NvmeOptions),
+    /// Show a controller's health (SMART / Health Information)
+    SmartLog(NvmeOptions),
+    /// Show a controller's newest errors (Error Information)
+    ErrorLog(ErrorLogOptions),
+    /// Show a controller's firmware slots (Firmware Slot Information)
+    FwLog(NvmeOptions),
 }
 
 /// Runs the command line.
@@ -46,6 +57,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Bench(options) => bench::command(&options),
         Command::Drives(command) => drives::command(&command),
+        Command::IdCtrl(options) => nvme::id_ctrl(&options),
+        Command::IdNs(options) => nvme::id_ns(&options),
+        Command::SmartLog(options) => nvme::smart_log(&options),
+        Command::ErrorLog(options) => nvme::error_log(&options),
+        Command::FwLog(options) => nvme::fw_log(&options),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The command `remora`: `remora bench` measures and verifies any block device, in fio's words; `remora drives` looks
-//! after NVMe drives.
+//! after NVMe drives, `remora id-ctrl` and its like ask them.
 //!
 //! One module for each subcommand; [`devices`] is the one place that says which kinds of device there are.
 
@@ -7,5 +7,6 @@ pub mod bench;
 mod cli;
 pub mod devices;
 pub mod drives;
+pub mod nvme;
 
 pub use cli::{EXIT_FAILED, EXIT_USAGE, run};

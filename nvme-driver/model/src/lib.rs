@@ -35,7 +35,7 @@ pub use iommu::DmaFault;
 pub use media::{
     Durability, FileMedia, ImageError, ImageShape, Media, MediaError, MemoryMedia, RecordingMedia,
 };
-pub use opener::open_soft_nvme;
+pub use opener::{SOFT_NSID, open_soft_nvme, open_soft_nvme_controller};
 pub use options::{ATOMIC_BLOCKS_MAX, ControllerOptions, IO_QUEUE_PAIRS_MAX, NamespaceOptions};
 pub use soft::SoftSsd;
 pub use ssd::Ssd;

@@ -10,15 +10,28 @@ use nvme_spec::Nsid;
 
 use crate::build::{BuildError, SsdOptions};
 use crate::media::ImageError;
+use crate::soft::SoftSsd;
 
 /// The namespace that a software SSD has.
-const NSID: Nsid = Nsid(1);
+pub const SOFT_NSID: Nsid = Nsid(1);
 
 /// Opens a `soft-nvme:` URI. Parameters are those of [`SsdOptions`] and of [`DriverOptions::take`].
 ///
 /// # Errors
 /// [`OpenError`], with the device's URI.
 pub fn open_soft_nvme(uri: &DeviceUri, options: &OpenOptions) -> Result<Arc<dyn BlockDevice>, OpenError> {
+    let controller = open_soft_nvme_controller(uri)?;
+    let namespace = controller
+        .namespace(SOFT_NSID, options.access)
+        .map_err(|why| OpenError::Failed { device: uri.to_string(), reason: why.to_string() })?;
+    Ok(Arc::new(namespace.named(&uri.to_string())))
+}
+
+/// Starts the software SSD of a `soft-nvme:` URI, and drives it.
+///
+/// # Errors
+/// [`OpenError`], with the device's URI.
+pub fn open_soft_nvme_controller(uri: &DeviceUri) -> Result<NvmeController<SoftSsd>, OpenError> {
     let Target::SoftNvme { path } = uri.target() else {
         return Err(OpenError::NoOpener { scheme: uri.scheme(), known: "soft-nvme:".to_owned() });
     };
@@ -27,10 +40,8 @@ pub fn open_soft_nvme(uri: &DeviceUri, options: &OpenOptions) -> Result<Arc<dyn 
     let driver = DriverOptions::take(&mut reader)?;
     reader.finish()?;
     let ssd = ssd.start(path.as_deref()).map_err(|why| open_error(uri, why))?;
-    let failed = |reason: String| OpenError::Failed { device: uri.to_string(), reason };
-    let controller = NvmeController::attach(ssd, driver).map_err(|why| failed(why.to_string()))?;
-    let namespace = controller.namespace(NSID, options.access).map_err(|why| failed(why.to_string()))?;
-    Ok(Arc::new(namespace.named(&uri.to_string())))
+    NvmeController::attach(ssd, driver)
+        .map_err(|why| OpenError::Failed { device: uri.to_string(), reason: why.to_string() })
 }
 
 fn open_error(uri: &DeviceUri, why: BuildError) -> OpenError {

@@ -1,0 +1,71 @@
+//! A controller to be asked.
+
+use block::OpenError;
+use block::uri::{DeviceUri, Target};
+use nvme_driver::vfio::{VfioFunction, open_nvme_controller};
+use nvme_driver::{ADMIN_BYTES_MAX, AdminError, NvmeController};
+use nvme_model::{SOFT_NSID, SoftSsd, open_soft_nvme_controller};
+use nvme_spec::Nsid;
+use nvme_spec::command::{AdminCommand, Cns, DwordCount, GetLogPage, Identify, LogPageId};
+use nvme_spec::identify::IDENTIFY_BYTES;
+
+use super::NvmeError;
+
+/// A controller and one of its namespaces.
+pub(super) struct AdminDevice {
+    /// The name that it was opened by.
+    pub(super) name: String,
+    pub(super) nsid: Nsid,
+    controller: Controller,
+}
+
+enum Controller {
+    Drive(NvmeController<VfioFunction>),
+    Soft(NvmeController<SoftSsd>),
+}
+
+impl AdminDevice {
+    /// Opens an `nvme:` or `soft-nvme:` device. The namespace may be one that cannot be used for I/O.
+    pub(super) fn open(uri: &DeviceUri) -> Result<Self, OpenError> {
+        let (nsid, controller) = match uri.target() {
+            Target::Nvme { nsid, .. } => (*nsid, Controller::Drive(open_nvme_controller(uri)?)),
+            Target::SoftNvme { .. } => (SOFT_NSID, Controller::Soft(open_soft_nvme_controller(uri)?)),
+            _ => {
+                let known = "nvme:, soft-nvme:".to_owned();
+                return Err(OpenError::NoOpener { scheme: uri.scheme(), known });
+            }
+        };
+        Ok(Self { name: uri.to_string(), nsid, controller })
+    }
+
+    /// An Identify structure.
+    pub(super) fn identify(&self, cns: Cns, nsid: Nsid) -> Result<Vec<u8>, NvmeError> {
+        self.ask(AdminCommand::Identify(Identify::new(cns, nsid)), IDENTIFY_BYTES)
+    }
+
+    /// A log page of the controller, in as many commands as it takes. Events that point to it stay as they are: looking
+    /// changes nothing.
+    pub(super) fn log(&self, lid: LogPageId, bytes: usize) -> Result<Vec<u8>, NvmeError> {
+        let mut page = Vec::with_capacity(bytes);
+        while page.len() < bytes {
+            let part = (bytes - page.len()).min(ADMIN_BYTES_MAX as usize);
+            let length = DwordCount::from_bytes(part as u64).ok_or_else(|| NvmeError::Answer {
+                device: self.name.clone(),
+                reason: format!("{part} bytes of a log page cannot be asked for"),
+            })?;
+            let command = GetLogPage { retain_event: true, ..GetLogPage::new(lid, length) };
+            let command = command.with_offset(page.len() as u64);
+            page.extend(self.ask(AdminCommand::GetLogPage(command), part)?);
+        }
+        Ok(page)
+    }
+
+    fn ask(&self, command: AdminCommand, bytes: usize) -> Result<Vec<u8>, NvmeError> {
+        let too_large = AdminError::TooLarge { bytes: u32::MAX };
+        let answer = u32::try_from(bytes).map_err(|_| too_large).and_then(|bytes| match &self.controller {
+            Controller::Drive(controller) => controller.admin(command, bytes),
+            Controller::Soft(controller) => controller.admin(command, bytes),
+        });
+        answer.map_err(|source| NvmeError::Admin { device: self.name.clone(), source })
+    }
+}
