@@ -1,10 +1,13 @@
 //! The scenarios, and what runs them.
 
+mod bench;
 mod boots;
 mod drive;
 mod drives;
 mod handover;
 mod hot_unplug;
+mod identify;
+mod interrupts;
 mod namespaces_change;
 mod reset_midway;
 mod stall;
@@ -54,13 +57,16 @@ pub const ALL: &[Scenario] = &[
     boots::SCENARIO,
     what_is_missing::SCENARIO,
     drives::SCENARIO,
+    identify::SCENARIO,
     unfit_namespaces::SCENARIO,
     verified_io::SCENARIO,
+    interrupts::SCENARIO,
     handover::SCENARIO,
     reset_midway::SCENARIO,
     hot_unplug::SCENARIO,
     stall::SCENARIO,
     namespaces_change::SCENARIO,
+    bench::SCENARIO,
 ];
 
 /// How many scenarios ended which way.

@@ -1,0 +1,75 @@
+//! What our tools say of a drive is what nvme-cli says of it, field by field: the controller, a namespace, and its logs.
+//! nvme-cli asks through the kernel's driver, we through our own.
+
+use super::{SMOKE, Scenario};
+use crate::error::{LabError, Result, ensure};
+use crate::guest::Lab;
+use crate::machine::{DRIVE, Machine, NS_4096};
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "identify",
+    set: SMOKE,
+    about: "id-ctrl, id-ns, smart-log, error-log and fw-log say what nvme-cli says",
+    story,
+};
+
+/// A command with fewer fields in nvme-cli's words was not understood by this scenario.
+const FIELDS_MIN: usize = 4;
+
+/// Counters of the drive's use, which go on between one look and the next.
+const MOVING: [&str; 7] = [
+    "data units read",
+    "data units written",
+    "host_read_commands",
+    "host_write_commands",
+    "controller_busy_time",
+    "power_cycles",
+    "power_on_hours",
+];
+
+fn story(lab: &Lab) -> Result<()> {
+    let mut guest = lab.boot(&Machine::default())?;
+    guest.run(&format!("hugepages 16; give {DRIVE} nvme; disk_of {DRIVE} {}", NS_4096.nsid))?;
+    let nsid = NS_4096.nsid;
+    // nvme-cli's command line, and ours.
+    let commands = [
+        ("id-ctrl /dev/nvme0".to_owned(), format!("id-ctrl nvme:{DRIVE}/1")),
+        (format!("id-ns /dev/nvme0 -n {nsid}"), format!("id-ns nvme:{DRIVE}/{nsid}")),
+        ("smart-log /dev/nvme0".to_owned(), format!("smart-log nvme:{DRIVE}/1")),
+        ("error-log /dev/nvme0".to_owned(), format!("error-log nvme:{DRIVE}/1")),
+        ("fw-log /dev/nvme0".to_owned(), format!("fw-log nvme:{DRIVE}/1")),
+    ];
+    let mut theirs = Vec::new();
+    for (command, _) in &commands {
+        theirs.push(fields(&guest.run(&format!("nvme {command}"))?));
+    }
+    guest.run(&format!("give {DRIVE} vfio-pci"))?;
+    for ((_, command), theirs) in commands.iter().zip(theirs) {
+        let ours = fields(&guest.run(&format!("remora {command}"))?);
+        same(command, &theirs, &ours)?;
+    }
+    Ok(())
+}
+
+/// Name and value of each line that has both, without the blanks that align them.
+fn fields(text: &str) -> Vec<(String, String)> {
+    let tidy = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    pairs.map(|(name, value)| (tidy(name).to_lowercase(), tidy(value))).collect()
+}
+
+/// Every field of nvme-cli's is ours, with the same value.
+fn same(command: &str, theirs: &[(String, String)], ours: &[(String, String)]) -> Result<()> {
+    ensure(theirs.len() >= FIELDS_MIN, || format!("{command}: nvme-cli printed {theirs:?} only"))?;
+    for field in theirs {
+        let (name, value) = field;
+        let is_named = ours.iter().any(|(our_name, _)| our_name == name);
+        let is_moving = MOVING.contains(&name.as_str());
+        if !is_named || (!is_moving && !ours.contains(field)) {
+            let instead = ours.iter().find(|(our_name, _)| our_name == name);
+            let what = format!("{command}: nvme-cli says {name} : {value}, and we say {instead:?}");
+            return Err(LabError::Story(what));
+        }
+    }
+    Ok(())
+}
