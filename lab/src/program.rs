@@ -25,8 +25,9 @@ pub fn tail(text: &str, lines: usize) -> String {
 
 fn failure(command: &Command, output: &Output) -> LabError {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    // What was meant for another program to read says nothing to people.
+    let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+    let text = String::from_utf8_lossy(said);
     LabError::Program {
         command: words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" "),
         status: output.status.to_string(),
