@@ -111,8 +111,14 @@ fn open_error(uri: &DeviceUri, why: VfioError) -> OpenError {
     let reason = why.to_string();
     match why {
         VfioError::Absent(_) => OpenError::NotFound { device },
-        VfioError::Permission { .. } => OpenError::Permission { device, reason },
-        VfioError::InUse { .. } => OpenError::InUse { device, by: reason },
+        VfioError::Permission { path } => {
+            let reason = format!("on {path}: run as root, or `chown $USER {path}`");
+            OpenError::Permission { device, reason }
+        }
+        VfioError::InUse { path } => {
+            let by = format!("another process, or another drive of the same IOMMU group, has {path} open");
+            OpenError::InUse { device, by }
+        }
         VfioError::Os { action, source, .. } => OpenError::Io { device, action, source },
         VfioError::NotNvme(_)
         | VfioError::NoIommu(_)

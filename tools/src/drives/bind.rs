@@ -43,8 +43,23 @@ pub(super) fn bind<K: Kernel>(host: &Host<K>, address: PciAddress) -> Result<Str
         let _ = probe(host, &function);
     }
     moved.map_err(|error| with_driver_now(&function, error))?;
-    let file = host.group_file(group);
-    Ok(format!("{address} is with vfio-pci now (IOMMU group {group}, {})\n", file.display()))
+    let file = host.group_file(group).display().to_string();
+    let hint = hint(host, &file);
+    Ok(format!("{address} is with vfio-pci now (IOMMU group {group}, {file})\n{hint}"))
+}
+
+/// What an ordinary user still lacks; root can open the drive as it is.
+fn hint<K: Kernel>(host: &Host<K>, file: &str) -> String {
+    let memlock = host.kernel.memlock_bytes().map(|bytes| {
+        let limit_kib = bytes / 1024;
+        format!(
+            ", and more lockable memory than {limit_kib} KiB (`ulimit -l`, or LimitMEMLOCK= of a service)"
+        )
+    });
+    format!(
+        "to open it, an ordinary user needs {file} (`chown USER {file}`){}\n",
+        memlock.unwrap_or_default()
+    )
 }
 
 /// Gives a drive back to the kernel. Returns what to tell the user.
@@ -176,6 +191,18 @@ mod tests {
         assert_eq!(machine.driver().as_deref(), Some("nvme"));
         assert_eq!(machine.driver_override(), "", "the kernel is free again in its choice");
         assert!(unbound(&machine).unwrap().contains("already"));
+    }
+
+    #[test]
+    fn an_ordinary_user_learns_what_is_missing() {
+        let said = bound(&Machine::new()).unwrap();
+        assert!(
+            said.contains("chown USER") && said.contains("dev/vfio/17") && said.contains("8192 KiB"),
+            "{said}"
+        );
+        let machine = Machine::new();
+        machine.lift_memlock();
+        assert!(!bound(&machine).unwrap().contains("lockable"));
     }
 
     #[test]

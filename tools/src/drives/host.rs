@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use block::uri::PciAddress;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nvme_driver::vfio::SysfsFunction;
 
 /// What changes the machine, or claims a part of it.
@@ -19,6 +20,9 @@ pub(super) trait Kernel {
 
     /// Opens and closes a VFIO group; `EBUSY` if a process has it open.
     fn try_group(&self, path: &Path) -> io::Result<()>;
+
+    /// Bytes that this process may lock in memory without a capability; `None` is no limit.
+    fn memlock_bytes(&self) -> Option<u64>;
 
     /// Loads a module. The error is what modprobe says.
     fn load_module(&self, name: &str) -> Result<(), String>;
@@ -40,6 +44,11 @@ impl Kernel for ThisKernel {
 
     fn try_group(&self, path: &Path) -> io::Result<()> {
         OpenOptions::new().read(true).write(true).open(path).map(|_| ())
+    }
+
+    fn memlock_bytes(&self) -> Option<u64> {
+        let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+        (soft != RLIM_INFINITY).then_some(soft)
     }
 
     fn load_module(&self, name: &str) -> Result<(), String> {

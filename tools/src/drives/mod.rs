@@ -1,9 +1,9 @@
 //! `remora drives`: which NVMe drives the machine has, and who drives them.
 //!
-//! - [`host`]: the files and powers that all of it needs, so that tests have a machine of their own.
-//! - [`drive`]: what is known of a drive; [`list`]: how it is told.
-//! - [`in_use`]: who would lose a drive that is taken.
-//! - [`bind`]: to vfio-pci and back.
+//! - `host`: the files and powers that all of it needs, so that tests have a machine of their own.
+//! - `drive`: what is known of a drive; `list`: how it is told.
+//! - `in_use`: who would lose a drive that is taken.
+//! - `bind`: to vfio-pci and back.
 
 mod bind;
 mod drive;

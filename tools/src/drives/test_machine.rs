@@ -34,6 +34,7 @@ pub(super) struct FakeKernel {
     written: Cell<usize>,
     may_write: Cell<bool>,
     has_modules: Cell<bool>,
+    memlock_bytes: Cell<Option<u64>>,
 }
 
 impl FakeKernel {
@@ -102,6 +103,10 @@ impl Kernel for FakeKernel {
         self.answer(path)
     }
 
+    fn memlock_bytes(&self) -> Option<u64> {
+        self.memlock_bytes.get()
+    }
+
     fn load_module(&self, name: &str) -> Result<(), String> {
         if !self.has_modules.get() {
             return Err("Module not found".to_owned());
@@ -131,6 +136,7 @@ impl Machine {
             written: Cell::new(0),
             may_write: Cell::new(true),
             has_modules: Cell::new(true),
+            memlock_bytes: Cell::new(Some(8 << 20)),
         };
         let machine = Self { host: Host::below(root.path(), kernel), root };
         for (path, text) in FILES {
@@ -188,6 +194,10 @@ impl Machine {
 
     pub(super) fn let_refuse(&self, driver: &str) {
         self.host.kernel.refusing.borrow_mut().push(driver.to_owned());
+    }
+
+    pub(super) fn lift_memlock(&self) {
+        self.host.kernel.memlock_bytes.set(None);
     }
 
     pub(super) fn forbid_writing(&self) {

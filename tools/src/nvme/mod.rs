@@ -1,8 +1,8 @@
 //! `remora id-ctrl`, `id-ns`, `smart-log`, `error-log`, `fw-log`: what a controller says of itself, in nvme-cli's words
 //! and layout.
 //!
-//! - [`device`]: from a name to a controller that answers.
-//! - [`page`]: the bytes of an answer and tables of the fields in them; [`json`]: objects that keep their order.
+//! - `device`: from a name to a controller that answers.
+//! - `page`: the bytes of an answer and tables of the fields in them; `json`: objects that keep their order.
 //! - One module for each command: the table, and what is peculiar to it.
 //!
 //! The tables show every bit that a device sends, also those that [`nvme_spec`] has no name for.
