@@ -155,3 +155,6 @@ fn identity_of(info: &ControllerInfo, structure: &IdentifyNamespace, ids: &Names
         eui64: ids.eui64.or(structure.eui64()),
     }
 }
+
+#[cfg(test)]
+mod tests;

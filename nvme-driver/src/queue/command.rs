@@ -116,3 +116,6 @@ pub(super) fn error_of(status: Status, aborting: bool) -> IoError {
         _ => IoError::Device(status),
     }
 }
+
+#[cfg(test)]
+mod tests;
