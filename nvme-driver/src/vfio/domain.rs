@@ -119,3 +119,59 @@ impl Attachment for Domain {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::iova::allowed_ranges;
+    use super::*;
+    use dma::{Memory, MemoryOptions};
+    use std::fs::File;
+
+    /// A domain whose container is none: the kernel refuses everything.
+    fn domain() -> Arc<Domain> {
+        let file = || OwnedFd::from(File::open("/dev/null").unwrap());
+        let space = IovaSpace::new(allowed_ranges(&[]));
+        Domain::new("0000:81:00.0".to_owned(), file(), file(), space)
+    }
+
+    fn region() -> Region {
+        Region::new(4096, MemoryOptions { ordinary_pages: true, ..Default::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_refused_region_is_not_attached() {
+        let (domain, region) = (domain(), region());
+        for _ in 0..2 {
+            let said = domain.attach(&region).unwrap_err().to_string();
+            assert!(said.contains("0000:81:00.0 cannot map 4096 bytes") && said.contains("ioctl"), "{said}");
+        }
+        assert_eq!(domain.addresses().get(region.id()), None);
+        assert_eq!(domain.detach(region.id()), Ok(()), "nothing to detach");
+        let whole = IovaRange::new(2 << 20, 1 << 20);
+        assert_eq!(domain.lock().space.take(2 << 20, 1 << 20), whole, "its addresses are free again");
+    }
+
+    #[test]
+    fn a_region_that_cannot_be_unmapped_is_kept_and_told() {
+        let (domain, region) = (domain(), region());
+        let range = domain.lock().space.take(1 << 20, 4096).unwrap();
+        domain.lock().by_region.insert(region.id(), range);
+        assert_eq!(domain.detach(region.id()), Err(DetachError));
+        assert!(domain.seal().is_err());
+        assert_ne!(domain.lock().space.take(1 << 20, 4096), Some(range), "nobody else gets its addresses");
+    }
+
+    #[test]
+    fn a_sealed_domain_takes_nothing_more() {
+        let domain = domain();
+        domain.seal().unwrap();
+        assert!(matches!(domain.attach(&region()), Err(AttachError::Gone { .. })));
+    }
+
+    #[test]
+    fn memory_without_a_cpu_address_is_refused() {
+        let descriptor = File::open("/dev/null").unwrap().into();
+        let gpu = Region::from_memory(Memory::from_dma_buf(descriptor, 4096).unwrap()).unwrap();
+        assert!(matches!(domain().attach(&gpu), Err(AttachError::NotMappable { .. })));
+    }
+}

@@ -21,7 +21,17 @@ static CONTROLLERS: Mutex<BTreeMap<PciAddress, Driven>> = Mutex::new(BTreeMap::n
 #[derive(Default)]
 struct Driven {
     handle: Weak<Handle<VfioFunction>>,
-    open: Vec<(Nsid, Access, Weak<NvmeNamespace<VfioFunction>>)>,
+    open: OpenNamespaces<NvmeNamespace<VfioFunction>>,
+}
+
+/// The namespaces of a controller that are open, and how.
+#[derive(Debug)]
+struct OpenNamespaces<T>(Vec<(Nsid, Access, Weak<T>)>);
+
+impl<T> Default for OpenNamespaces<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
 }
 
 /// Opens an `nvme:` URI. Parameters are those of [`DriverOptions::take`]; all namespaces of a controller that are open
@@ -37,12 +47,14 @@ pub fn open_nvme(uri: &DeviceUri, options: &OpenOptions) -> Result<Arc<dyn Block
     let mut controllers = lock();
     let driven = controllers.entry(*address).or_default();
     let controller = driven.controller(*address, driver, uri)?;
-    driven.check_free(*nsid, options.access, uri)?;
+    if !driven.open.is_free(*nsid, options.access) {
+        return Err(OpenError::InUse { device: uri.to_string(), by: "this process".to_owned() });
+    }
     let namespace = controller
         .namespace(*nsid, options.access)
         .map_err(|why| OpenError::Failed { device: uri.to_string(), reason: why.to_string() })?;
     let namespace = Arc::new(namespace.named(&uri.to_string()));
-    driven.open.push((*nsid, options.access, Arc::downgrade(&namespace)));
+    driven.open.0.push((*nsid, options.access, Arc::downgrade(&namespace)));
     Ok(namespace)
 }
 
@@ -92,17 +104,16 @@ impl Driven {
         self.handle = controller.downgrade();
         Ok(controller)
     }
+}
 
-    /// One writer, or several readers.
-    fn check_free(&mut self, nsid: Nsid, access: Access, uri: &DeviceUri) -> Result<(), OpenError> {
-        self.open.retain(|(_, _, namespace)| namespace.strong_count() > 0);
-        let conflicts = |(open, other, _): &&(Nsid, Access, _)| {
+impl<T> OpenNamespaces<T> {
+    /// Whether a namespace may be opened so: one writer, or several readers.
+    fn is_free(&mut self, nsid: Nsid, access: Access) -> bool {
+        self.0.retain(|(_, _, namespace)| namespace.strong_count() > 0);
+        let conflicts = |(open, other, _): &(Nsid, Access, Weak<T>)| {
             *open == nsid && (access == Access::ReadWrite || *other == Access::ReadWrite)
         };
-        match self.open.iter().find(conflicts) {
-            Some(_) => Err(OpenError::InUse { device: uri.to_string(), by: "this process".to_owned() }),
-            None => Ok(()),
-        }
+        !self.0.iter().any(conflicts)
     }
 }
 
@@ -149,6 +160,18 @@ mod tests {
     fn parameters_are_checked_first() {
         assert!(said("nvme:fffffff0:00:1f.7/1?colour=red").contains("colour"));
         assert!(said("nvme:fffffff0:00:1f.7/1?io_queues=0").contains("io_queues"));
+    }
+
+    #[test]
+    fn a_namespace_has_one_writer_or_several_readers() {
+        let mut open = OpenNamespaces::default();
+        let (reader, writer) = (Arc::new(()), Arc::new(()));
+        open.0.push((Nsid(1), Access::Read, Arc::downgrade(&reader)));
+        open.0.push((Nsid(2), Access::ReadWrite, Arc::downgrade(&writer)));
+        assert!(open.is_free(Nsid(1), Access::Read) && !open.is_free(Nsid(1), Access::ReadWrite));
+        assert!(!open.is_free(Nsid(2), Access::Read) && open.is_free(Nsid(3), Access::ReadWrite));
+        drop((reader, writer));
+        assert!(open.is_free(Nsid(1), Access::ReadWrite) && open.is_free(Nsid(2), Access::Read));
     }
 
     #[test]
