@@ -104,7 +104,7 @@ impl<F: PciFunction> NvmeController<F> {
         let worker = start
             .spawn(move || {
                 worker::run_until(&for_worker, &mut core, &clock, |shared, core| {
-                    shared.is_closing() && core.is_over()
+                    shared.is_closing() && core.is_over() && core.has_no_work()
                 })
             })
             .map_err(|source| ControllerError::Os { what: "thread", source })?;

@@ -43,7 +43,10 @@ pub(crate) struct QueueLink {
     attachment: AtomicU32,
     /// The incarnation whose halt the queue has seen; one more, so that 0 means none.
     halted: AtomicU64,
-    abort_wishes: ArrayQueue<CommandId>,
+    /// Wishes, each with the incarnation that it is about.
+    abort_wishes: ArrayQueue<(u64, CommandId)>,
+    /// Aborts of this incarnation that have been answered.
+    aborts_answered: AtomicU64,
 }
 
 impl QueueLink {
@@ -54,6 +57,7 @@ impl QueueLink {
             attachment: AtomicU32::new(ABSENT),
             halted: AtomicU64::new(0),
             abort_wishes: ArrayQueue::new(ABORT_WISHES_MAX),
+            aborts_answered: AtomicU64::new(0),
         }))
     }
 
@@ -87,11 +91,25 @@ impl QueueLink {
     }
 
     /// Asks the core to abort a command. `false` if too many wishes wait.
-    pub(crate) fn wish_abort(&self, command: CommandId) -> bool {
-        self.abort_wishes.push(command).is_ok()
+    pub(crate) fn wish_abort(&self, incarnation: u64, command: CommandId) -> bool {
+        self.abort_wishes.push((incarnation, command)).is_ok()
     }
 
-    pub(crate) fn next_abort_wish(&self) -> Option<CommandId> {
+    /// The core's word that an abort has been answered: it hits nothing any more.
+    pub(crate) fn abort_answered(&self) {
+        self.aborts_answered.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn aborts_answered(&self) -> u64 {
+        self.aborts_answered.load(Ordering::Acquire)
+    }
+
+    /// A new incarnation begins with no abort under way.
+    pub(crate) fn forget_aborts(&self) {
+        self.aborts_answered.store(0, Ordering::Release);
+    }
+
+    pub(crate) fn next_abort_wish(&self) -> Option<(u64, CommandId)> {
         self.abort_wishes.pop()
     }
 }
@@ -114,9 +132,9 @@ mod tests {
     #[test]
     fn abort_wishes_are_bounded() {
         let link = QueueLink::new(QueueId(1)).unwrap();
-        let taken = (0..100).filter(|cid| link.wish_abort(CommandId(*cid))).count();
+        let taken = (0..100).filter(|cid| link.wish_abort(0, CommandId(*cid))).count();
         assert_eq!(taken, ABORT_WISHES_MAX);
-        assert_eq!(link.next_abort_wish(), Some(CommandId(0)));
+        assert_eq!(link.next_abort_wish(), Some((0, CommandId(0))));
     }
 
     #[test]

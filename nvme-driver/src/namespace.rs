@@ -65,13 +65,12 @@ pub struct NvmeNamespace<F: PciFunction> {
     access: Access,
     controller: Arc<Handle<F>>,
     state: Arc<NamespaceState>,
-    claims: ClaimTable,
 }
 
 impl<F: PciFunction> NvmeNamespace<F> {
     pub(crate) fn new(controller: Arc<Handle<F>>, state: Arc<NamespaceState>, access: Access) -> Self {
         let name = format!("{}/{}", controller.shared().function.name(), state.nsid);
-        Self { name, access, controller, state, claims: ClaimTable::default() }
+        Self { name, access, controller, state }
     }
 
     /// The same with another name, such as the URI that it was opened by.
@@ -114,7 +113,8 @@ impl<F: PciFunction> NvmeNamespace<F> {
     /// Waits until the controller has created the queue, for as long as its admin commands may take.
     fn wait_for_attachment(&self, queue: &mut IoQueue<F>) -> Result<(), OpenQueueError> {
         let clock = MonotonicClock::start();
-        let give_up = Timestamp::default().after(self.controller.shared().options.admin_timeout * 2);
+        let give_up =
+            Timestamp::default().after(self.controller.shared().options.admin_timeout.saturating_mul(2));
         while clock.now() < give_up {
             if queue.attachment()? {
                 return Ok(());
@@ -160,7 +160,7 @@ impl<F: PciFunction> BlockDevice for NvmeNamespace<F> {
     }
 
     fn claims(&self) -> &ClaimTable {
-        &self.claims
+        &self.state.claims
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use block::{Abilities, Geometry, Identity};
+use block::{Abilities, ClaimTable, Geometry, Identity};
 use nvme_spec::Nsid;
 
 /// A namespace's shape as last identified.
@@ -22,6 +22,8 @@ pub(crate) struct NamespaceState {
     version: AtomicU32,
     removed: AtomicBool,
     media_errors: AtomicU64,
+    /// Who may write which blocks, whichever handle they have.
+    pub(crate) claims: ClaimTable,
 }
 
 impl NamespaceState {
@@ -32,6 +34,7 @@ impl NamespaceState {
             version: AtomicU32::new(0),
             removed: AtomicBool::new(false),
             media_errors: AtomicU64::new(0),
+            claims: ClaimTable::default(),
         }
     }
 
@@ -41,15 +44,19 @@ impl NamespaceState {
         self.shape.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes a newly identified shape in; says whether it is another one.
-    pub(crate) fn update(&self, shape: NamespaceShape) -> bool {
+    /// Whether a shape can be of this very namespace: it has the same globally unique identifiers.
+    pub(crate) fn is_same(&self, shape: &NamespaceShape) -> bool {
+        let ids = |shape: &NamespaceShape| (shape.identity.uuid, shape.identity.nguid, shape.identity.eui64);
+        ids(&self.shape()) == ids(shape)
+    }
+
+    /// Takes a newly identified shape in.
+    pub(crate) fn update(&self, shape: NamespaceShape) {
         let mut current = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
-        if *current == shape {
-            return false;
+        if *current != shape {
+            *current = shape;
+            self.version.fetch_add(1, Ordering::Release);
         }
-        *current = shape;
-        self.version.fetch_add(1, Ordering::Release);
-        true
     }
 
     /// Grows with every change of the shape, and with the removal.

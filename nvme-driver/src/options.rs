@@ -22,7 +22,8 @@ pub struct DriverOptions {
 }
 
 impl DriverOptions {
-    /// Most I/O queue pairs of a controller that we use: their doorbells fit in one shadow page.
+    /// Most I/O queue pairs of a controller that we use. With the usual doorbell stride their shadow doorbells fit in one
+    /// page; with a wider one they are not used.
     pub const QUEUES_MAX: u16 = 128;
 
     /// Takes the parameters of a device URI that are the driver's: `timeout_ms`, how long a command may take before it

@@ -124,6 +124,16 @@ impl SubmissionRing {
         Ok(Self { entries: DmaArray::new(memory)?, bell, tail: 0, rung: 0 })
     }
 
+    /// Rings where the controller listens now: shadow doorbells are granted, or not, with every initialisation.
+    pub(crate) fn rebind(
+        &mut self,
+        queue: QueueId,
+        stride: DoorbellStride,
+        shadow: Option<&Arc<ShadowDoorbells>>,
+    ) {
+        self.bell = Bell::new(queue, Doorbell::SqTail, stride, shadow);
+    }
+
     pub(crate) fn entries(&self) -> u32 {
         self.entries.entries()
     }
@@ -150,13 +160,15 @@ impl SubmissionRing {
         }
     }
 
-    /// Tells the controller about all commands since the last time.
+    /// Tells the controller about all commands since the last time; says whether there were any.
     #[inline]
-    pub(crate) fn ring<F: PciFunction>(&mut self, function: &F) {
-        if self.rung != self.tail {
+    pub(crate) fn ring<F: PciFunction>(&mut self, function: &F) -> bool {
+        let any = self.rung != self.tail;
+        if any {
             self.bell.ring(function, self.rung, self.tail);
             self.rung = self.tail;
         }
+        any
     }
 }
 
@@ -194,6 +206,16 @@ impl CompletionRing {
         self.entries.clear();
         self.bell.clear();
         (self.head, self.rung, self.phase) = (0, 0, true);
+    }
+
+    /// As [`SubmissionRing::rebind`].
+    pub(crate) fn rebind(
+        &mut self,
+        queue: QueueId,
+        stride: DoorbellStride,
+        shadow: Option<&Arc<ShadowDoorbells>>,
+    ) {
+        self.bell = Bell::new(queue, Doorbell::CqHead, stride, shadow);
     }
 
     /// Whether a completion is there.

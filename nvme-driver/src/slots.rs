@@ -66,6 +66,16 @@ impl<T> Slots<T> {
         slot.command.take()
     }
 
+    /// Keeps the slot that was freed last from being used, until [`Self::free_again`].
+    pub(crate) fn take_last_free(&mut self) -> Option<u16> {
+        self.free.pop()
+    }
+
+    /// Lets slots be used again.
+    pub(crate) fn free_again(&mut self, slots: &mut Vec<u16>) {
+        self.free.append(slots);
+    }
+
     /// The commands, with their identifiers.
     pub(crate) fn commands(&mut self) -> impl Iterator<Item = (CommandId, &mut T)> {
         let bits = self.slot_bits;

@@ -19,8 +19,8 @@ pub(super) enum Purpose {
     Job,
     /// An asynchronous event request: it may take for ever.
     Event,
-    /// An abort of an I/O command.
-    Abort,
+    /// An abort of a command of this queue.
+    Abort(QueueId),
 }
 
 #[derive(Debug)]
@@ -98,9 +98,14 @@ impl AdminQueue {
         }
     }
 
-    /// Commands of a purpose in flight.
-    pub(super) fn count(&mut self, purpose: Purpose) -> usize {
-        self.pending.commands().filter(|(_, pending)| pending.purpose == purpose).count()
+    /// Event requests in flight.
+    pub(super) fn events(&mut self) -> usize {
+        self.pending.commands().filter(|(_, pending)| pending.purpose == Purpose::Event).count()
+    }
+
+    /// Aborts in flight.
+    pub(super) fn aborts(&mut self) -> usize {
+        self.pending.commands().filter(|(_, pending)| matches!(pending.purpose, Purpose::Abort(_))).count()
     }
 
     /// When the first command is due, and its opcode.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use nvme_spec::async_event::{AsyncEvent, AsyncEventResult};
 use nvme_spec::command::{AdminCommand, DwordCount, GetLogPage, LogPageId};
 use nvme_spec::log::{ErrorEntry, SmartHealth};
-use nvme_spec::{Cqe, Sqe};
+use nvme_spec::{Cqe, Sqe, StatusCode};
 
 use super::Core;
 use super::job::Job;
@@ -21,7 +21,10 @@ impl<F: PciFunction> Core<F> {
     /// An event request was answered: another takes its place, and the log page is read, which clears the event.
     pub(super) fn event_came(&mut self, entry: &Cqe) {
         if !entry.status().is_success() {
-            // More requests than the controller takes, or a reset: asking again at once would loop.
+            // Asking again at once would loop: the next health check does.
+            if entry.status().code() == StatusCode::ASYNC_EVENT_REQUEST_LIMIT_EXCEEDED {
+                self.event_requests_max = self.admin.events().max(1);
+            }
             tracing::debug!("the controller refused an event request: {}", entry.status());
             return;
         }
@@ -40,7 +43,7 @@ impl<F: PciFunction> Core<F> {
             (Job::Scan(a), Job::Scan(_)) => *a == Scan::default(),
             _ => false,
         });
-        if !waits {
+        if !waits && !self.shared.is_closing() {
             self.jobs.push_back(job);
         }
     }

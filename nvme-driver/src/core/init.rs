@@ -5,7 +5,7 @@ use nvme_spec::async_event::AsyncEvents;
 use nvme_spec::command::{AdminCommand, Cns, FeatureId, Identify, SetFeatures};
 use nvme_spec::features::{NumberOfQueues, QueueCount};
 use nvme_spec::identify::{AdminCommands, IdentifyController, NvmController};
-use nvme_spec::registers::{Register, Version};
+use nvme_spec::registers::{Doorbell, Register, Version};
 use nvme_spec::{Cqe, Nsid, QueueId, Sqe};
 
 use super::Core;
@@ -20,7 +20,7 @@ use crate::ring::doorbells_end;
 use crate::shared::{ControllerLimits, ResetReason};
 
 /// Most event requests that are kept with the controller; it may take fewer.
-const EVENT_REQUESTS_MAX: usize = 4;
+pub(super) const EVENT_REQUESTS_MAX: usize = 4;
 
 /// The steps, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,16 @@ impl<F: PciFunction> Core<F> {
     fn wants_shadow_doorbells(&self) -> bool {
         let offered =
             |info: &ControllerInfo| info.identify.oacs.contains(AdminCommands::DOORBELL_BUFFER_CONFIG);
-        self.shared.options.shadow_doorbells && self.info.as_ref().is_some_and(offered)
+        self.shared.options.shadow_doorbells
+            && self.shadow_page_suffices()
+            && self.info.as_ref().is_some_and(offered)
+    }
+
+    /// The controller looks for every queue's doorbells there, also beyond the one page that it was given.
+    fn shadow_page_suffices(&self) -> bool {
+        let last = self.shared.directory().limits.as_ref().map_or(1, |limits| limits.io_queues);
+        let end = self.capabilities.dstrd().offset_in_array(QueueId(last), Doorbell::CqHead) + 4;
+        end <= u64::from(PAGE_BYTES)
     }
 
     /// The health warnings that every controller has, and of the optional events those that we act upon.
@@ -197,7 +206,7 @@ impl<F: PciFunction> Core<F> {
     pub(super) fn ask_for_events(&mut self) {
         let taken = self.info.as_ref().map_or(1, |info| usize::from(info.identify.async_events_max()));
         let command = AdminCommand::AsyncEventRequest.sqe(UNNUMBERED);
-        for _ in self.admin.count(Purpose::Event)..taken.min(EVENT_REQUESTS_MAX) {
+        for _ in self.admin.events()..taken.min(self.event_requests_max) {
             self.admin.send(&*self.shared.function, &command, Purpose::Event, Timestamp::NEVER);
         }
     }

@@ -66,7 +66,7 @@ impl<F: PciFunction> Core<F> {
         }
     }
 
-    pub(super) fn has_no_work(&self) -> bool {
+    pub(crate) fn has_no_work(&self) -> bool {
         self.jobs.is_empty() && self.current.is_none() && self.shared.messages.is_empty()
     }
 
@@ -130,8 +130,7 @@ impl<F: PciFunction> Core<F> {
                 None => return,
                 Some(Answer::Of(Purpose::Job, entry)) => self.job_answered(&entry, now),
                 Some(Answer::Of(Purpose::Event, entry)) => self.event_came(&entry),
-                // Whether the command could be aborted shows in its own completion, or in its absence.
-                Some(Answer::Of(Purpose::Abort, _)) => {}
+                Some(Answer::Of(Purpose::Abort(queue), _)) => self.abort_answered(queue),
                 Some(Answer::Stray(command)) => {
                     let queue = nvme_spec::QueueId::ADMIN;
                     self.fail(&ResetReason::StrayCompletion { queue, command }, now);

@@ -1,8 +1,9 @@
 //! Bringing the controller up, down, and up again (Base 3.5 and 3.6).
 //!
 //! ```text
-//!             begin
-//!               |
+//!             begin --(CC.EN is 1 already)--> Settling --(RDY = 1, CFS or due)--+
+//!               |                                                              |
+//!               |<-------------------------------------------------------------+
 //!               v          RDY = 0                RDY = 1               jobs done
 //!   +----> Disabling ----------------> Enabling ----------> Initialising ---------> Live
 //!   |        |    ^                      |                      |                    |
@@ -32,6 +33,8 @@ use crate::shared::ResetReason;
 
 /// Attempts to bring a controller up before it is given up.
 const FAILURES_MAX: u32 = 3;
+/// Health checks in a row after which a controller's failures are forgiven: ten seconds.
+const HEALTHY_CHECKS: u32 = 20;
 /// How long queues get to stop ringing before the controller is disabled all the same.
 const HALT_NS: u64 = 100_000_000;
 /// The least time that a controller gets to change CSTS.RDY, whatever it says of itself.
@@ -43,6 +46,8 @@ const SHUTDOWN_MAX_US: u32 = 60_000_000;
 /// Where the core is. Only the methods below assign it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    /// CC.EN is 1, by whoever had the controller before; waiting for CSTS.RDY to become 1.
+    Settling { due: Timestamp },
     /// CC.EN is 0; waiting for CSTS.RDY to become 0.
     Disabling { due: Timestamp, function_reset: bool },
     /// CC.EN is 1; waiting for CSTS.RDY to become 1.
@@ -62,6 +67,7 @@ pub(super) enum State {
 impl State {
     fn name(self) -> &'static str {
         match self {
+            Self::Settling { .. } => "settling",
             Self::Disabling { .. } => "disabling",
             Self::Enabling { .. } => "enabling",
             Self::Initialising => "initialising",
@@ -78,11 +84,27 @@ impl<F: PciFunction> Core<F> {
         self.state.name()
     }
 
+    /// Whoever had the controller before may have enabled it just now: clearing CC.EN before CSTS.RDY follows has no
+    /// defined result. It is no bus master before it has been disabled.
     pub(super) fn begin(&mut self, now: Timestamp) {
-        match self.shared.function.set_bus_master(true) {
-            Ok(()) => self.disable(now, false),
-            Err(why) => self.die(&why.to_string()),
+        let function = &*self.shared.function;
+        let enabled = ControllerConfiguration::from_raw(function.read32(Register::Cc.offset())).en();
+        if enabled {
+            self.state = State::Settling { due: self.ready_due(now) };
+        } else {
+            self.disable(now, false);
         }
+    }
+
+    fn step_settling(&mut self, due: Timestamp, now: Timestamp) {
+        let Some(status) = self.status() else { return };
+        if status.rdy() || status.cfs() || now >= due {
+            self.disable(now, false);
+        }
+    }
+
+    fn has_no_queues(&self) -> bool {
+        self.shared.directory().links().next().is_none()
     }
 
     pub(super) fn step_lifecycle(&mut self, now: Timestamp) {
@@ -93,6 +115,7 @@ impl<F: PciFunction> Core<F> {
         self.take_reset_wish(now);
         match self.state {
             State::Live | State::Initialising => self.step_running(now),
+            State::Settling { due } => self.step_settling(due, now),
             State::Disabling { due, function_reset } => self.step_disabling(due, function_reset, now),
             State::Enabling { due } => self.step_enabling(due, now),
             State::Halting { due } => self.step_halting(due, now),
@@ -113,7 +136,7 @@ impl<F: PciFunction> Core<F> {
 
     fn step_running(&mut self, now: Timestamp) {
         let closing = self.shared.is_closing();
-        if closing && self.state == State::Live && self.has_no_work() {
+        if closing && self.state == State::Live && self.has_no_queues() && self.has_no_work() {
             self.shut_down(now);
             return;
         }
@@ -125,8 +148,17 @@ impl<F: PciFunction> Core<F> {
             return;
         }
         self.next_health_check = now.after_ns(super::HEALTH_CHECK_NS);
-        if self.status().is_some_and(|status| status.cfs()) {
+        let Some(status) = self.status() else { return };
+        if status.cfs() {
             self.fail(&ResetReason::FatalStatus, now);
+        } else if !status.rdy() {
+            self.fail(&ResetReason::Refused { what: "stay ready (CSTS.RDY is 0)" }, now);
+        } else if self.state == State::Live {
+            self.healthy = self.healthy.saturating_add(1);
+            if self.healthy > HEALTHY_CHECKS {
+                self.failures = 0;
+            }
+            self.ask_for_events();
         }
     }
 
@@ -205,18 +237,11 @@ impl<F: PciFunction> Core<F> {
                 controller = self.shared.function.name(),
                 "CSTS.RDY stays 1: resetting the function"
             );
-            match self.reset_function() {
+            match self.shared.function.reset() {
                 Ok(()) => self.disable(now, true),
                 Err(why) => self.die(&format!("it can be neither disabled nor reset: {why}")),
             }
         }
-    }
-
-    /// A function reset takes interrupts and bus mastering away too.
-    fn reset_function(&self) -> Result<(), PciError> {
-        self.shared.function.reset()?;
-        self.shared.enable_interrupts()?;
-        self.shared.function.set_bus_master(true)
     }
 
     /// The controller is disabled: it touches no memory of the incarnation that has ended.
@@ -229,6 +254,13 @@ impl<F: PciFunction> Core<F> {
     }
 
     fn enable(&mut self, now: Timestamp) {
+        // A function reset or a power cycle has taken both away.
+        if let Err(why) =
+            self.shared.enable_interrupts().and_then(|_| self.shared.function.set_bus_master(true))
+        {
+            self.die(&why.to_string());
+            return;
+        }
         let function = &*self.shared.function;
         let Some((attributes, sq, cq)) = self.admin.registers(function.addresses()) else {
             self.die("its admin queue is not mapped");
@@ -270,7 +302,7 @@ impl<F: PciFunction> Core<F> {
     /// The last job of the initialisation is done.
     pub(super) fn go_live(&mut self) {
         self.state = State::Live;
-        self.failures = 0;
+        self.healthy = 0;
         self.announce(Stage::Live);
     }
 
@@ -300,6 +332,8 @@ impl<F: PciFunction> Core<F> {
 
     /// No more DMA, if that can be had; queues and openers are told.
     fn end(&mut self, epitaph: Option<&str>) {
+        // Orphans that are on their way are buried, or kept, with the others.
+        self.take_messages();
         let stage = match self.shared.function.set_bus_master(false) {
             Ok(()) | Err(PciError::Gone { .. }) => Stage::Dead,
             Err(why) => {
@@ -328,6 +362,15 @@ impl<F: PciFunction> Core<F> {
         let directory = self.shared.directory();
         for link in directory.links() {
             link.wake.signal();
+        }
+    }
+}
+
+impl<F: PciFunction> Drop for Core<F> {
+    /// A core that is dropped before the end (its thread panicked) must not leave a controller that writes freed memory.
+    fn drop(&mut self) {
+        if !self.is_over() {
+            self.die("its driver was dropped");
         }
     }
 }

@@ -77,6 +77,8 @@ impl<F: PciFunction> Core<F> {
             state: State::Over,
             incarnation: 0,
             failures: 0,
+            healthy: 0,
+            event_requests_max: super::init::EVENT_REQUESTS_MAX,
             capabilities,
             memory,
             admin,

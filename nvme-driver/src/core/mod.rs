@@ -43,6 +43,10 @@ pub(crate) struct Core<F: PciFunction> {
     incarnation: u64,
     /// Attempts to bring the controller up since it was last live.
     failures: u32,
+    /// Health checks in a row that a live controller has passed.
+    healthy: u32,
+    /// Event requests that the controller takes, as far as is known.
+    event_requests_max: usize,
     capabilities: Capabilities,
     memory: AdminMemory,
     admin: AdminQueue,
@@ -77,12 +81,13 @@ impl<F: PciFunction> Core<F> {
         let register_poll = now.after_ns(REGISTER_POLL_NS);
         match self.state {
             State::Over => Timestamp::NEVER,
-            State::Disabling { .. }
+            State::Settling { .. }
+            | State::Disabling { .. }
             | State::Enabling { .. }
             | State::Halting { .. }
             | State::ShuttingDown { .. } => register_poll,
             State::Initialising | State::Live => {
-                let busy = self.current.is_some() || self.admin.count(admin_queue::Purpose::Abort) > 0;
+                let busy = self.current.is_some() || self.admin.aborts() > 0;
                 let look = match (busy, self.interrupts) {
                     (true, true) => now.after_ns(ADMIN_DOUBT_NS),
                     (true, false) => register_poll,

@@ -2,7 +2,7 @@
 
 use block::Timestamp;
 use nvme_spec::command::{AdminCommand, CreateIoCq, CreateIoSq, QueuePriority, QueueSize};
-use nvme_spec::{CommandId, Cqe, Sqe, Status};
+use nvme_spec::{CommandId, Cqe, QueueId, Sqe, Status};
 
 use super::Core;
 use super::admin_queue::Purpose;
@@ -164,6 +164,14 @@ impl<F: PciFunction> Core<F> {
         }
     }
 
+    /// Whether the command could be aborted shows in its own completion, or in its absence.
+    pub(super) fn abort_answered(&self, queue: QueueId) {
+        let directory = self.shared.directory();
+        if let Some(link) = directory.links().find(|link| link.queue_id == queue) {
+            link.abort_answered();
+        }
+    }
+
     /// Sends the aborts that queues wish for, as many at once as the controller takes.
     pub(super) fn send_aborts(&mut self, now: Timestamp) {
         if self.state != State::Live {
@@ -173,11 +181,14 @@ impl<F: PciFunction> Core<F> {
         let due = now.after(self.shared.options.admin_timeout);
         let links: Vec<_> = self.shared.directory().links().cloned().collect();
         for link in links {
-            while self.admin.count(Purpose::Abort) < aborts_max.min(ABORTS_MAX) {
-                let Some(cid) = link.next_abort_wish() else { break };
+            while self.admin.aborts() < aborts_max.min(ABORTS_MAX) {
+                let Some((of, cid)) = link.next_abort_wish() else { break };
+                if of != self.incarnation {
+                    continue;
+                }
                 tracing::warn!(queue = %link.queue_id, command = %cid, "aborting a command that takes too long");
                 let command = AdminCommand::Abort { sqid: link.queue_id, cid }.sqe(UNNUMBERED);
-                if !self.admin.send(&*self.shared.function, &command, Purpose::Abort, due) {
+                if !self.admin.send(&*self.shared.function, &command, Purpose::Abort(link.queue_id), due) {
                     break;
                 }
             }

@@ -74,11 +74,10 @@ impl<F: PciFunction> Core<F> {
                     None => self.structure_refused(scan, nsid, status),
                 }
             }
-            Some(nsid) => {
-                // A namespace without readable identifiers is one without identifiers.
-                let ids = page.and_then(|page| NamespaceIds::from_bytes(page).ok()).unwrap_or_default();
-                self.namespace_read(scan, nsid, &ids);
-            }
+            Some(nsid) => match page.and_then(|page| NamespaceIds::from_bytes(page).ok()) {
+                Some(ids) => self.namespace_read(scan, nsid, &ids),
+                None => self.ids_refused(scan, nsid),
+            },
         }
     }
 
@@ -136,6 +135,18 @@ impl<F: PciFunction> Core<F> {
         }
     }
 
+    /// What is known keeps the identity that it had; a new one has none.
+    fn ids_refused(&mut self, scan: Scan, nsid: Nsid) {
+        let known = self.shared.directory().namespaces.get(&nsid).map(|state| state.shape().identity);
+        let ids = known.map_or_else(NamespaceIds::default, |identity| NamespaceIds {
+            eui64: identity.eui64,
+            nguid: identity.nguid,
+            uuid: identity.uuid.map(uuid::Uuid::into_bytes),
+            csi: None,
+        });
+        self.namespace_read(scan, nsid, &ids);
+    }
+
     fn drop_from(&mut self, mut scan: Scan, nsid: Nsid) {
         scan.found.retain(|other| *other != nsid);
         scan.index = scan.index.and_then(|index| index.checked_sub(1));
@@ -150,9 +161,14 @@ impl<F: PciFunction> Core<F> {
             match shape {
                 Ok(shape) => {
                     directory.refused.remove(&nsid);
-                    if let Some(state) = directory.namespaces.get(&nsid) {
+                    if let Some(state) = directory.namespaces.get(&nsid).filter(|state| state.is_same(&shape))
+                    {
                         state.update(shape);
                     } else {
+                        // Another namespace under the same identifier is another device.
+                        if let Some(other) = directory.namespaces.remove(&nsid) {
+                            other.remove();
+                        }
                         directory.namespaces.insert(nsid, Arc::new(NamespaceState::new(nsid, shape)));
                     }
                 }

@@ -58,6 +58,12 @@ pub(crate) struct Engine<F: PciFunction> {
     access: Access,
     version: u32,
     removed: bool,
+    /// The newest critical warning bits.
+    warning: u8,
+    /// Aborts that this incarnation was asked for.
+    aborts_wished: u64,
+    /// Slots of completed commands that an abort under way may still name.
+    quarantine: Vec<u16>,
     seen: Seen,
     next_judgement: Timestamp,
     last_progress: Timestamp,
@@ -101,6 +107,9 @@ impl<F: PciFunction> Engine<F> {
             access,
             version,
             removed: namespace.is_removed(),
+            warning: 0,
+            aborts_wished: 0,
+            quarantine: Vec::with_capacity(usize::from(depth)),
             seen: Seen {
                 incarnation: phase.incarnation,
                 geometry: shape.geometry,
@@ -159,8 +168,13 @@ impl<F: PciFunction> Engine<F> {
                 Err(error) => self.ended.push(Completion { request, result: Err(error) }),
             }
         }
-        self.memory.sq.ring(&*self.shared.function);
-        self.last_progress = now;
+        if self.memory.sq.ring(&*self.shared.function) {
+            self.last_progress = now;
+        }
+        // Slots that are held for nobody let others wait though there is room.
+        if !requests.is_empty() && self.slots.occupied() > self.in_flight {
+            self.end_late(requests, now);
+        }
     }
 
     #[inline]
@@ -185,17 +199,32 @@ impl<F: PciFunction> Engine<F> {
         Ok(())
     }
 
-    /// While the controller begins anew, requests wait with the submitter, but not beyond their deadline. On a device
+    /// While the controller begins anew, requests wait with the submitter, but not beyond their deadlines. On a device
     /// that is gone they fail.
+    #[cold]
     fn submit_without_device(&mut self, requests: &mut VecDeque<Request>, now: Timestamp) {
-        let gone = self.phase.is_over() || self.removed;
+        if !self.phase.is_over() && !self.removed {
+            return self.end_late(requests, now);
+        }
         while self.in_flight < self.depth {
-            let Some(request) = requests.pop_front_if(|request| gone || request.deadline <= now) else {
-                break;
-            };
-            let error = if gone { IoError::Gone } else { IoError::TimedOut };
+            let Some(request) = requests.pop_front() else { break };
             self.in_flight += 1;
-            self.ended.push(Completion { request, result: Err(error) });
+            self.ended.push(Completion { request, result: Err(IoError::Gone) });
+        }
+    }
+
+    /// Ends those of the waiting requests whose deadline has passed.
+    #[cold]
+    fn end_late(&mut self, requests: &mut VecDeque<Request>, now: Timestamp) {
+        let mut at = 0;
+        while self.in_flight < self.depth && at < requests.len() {
+            if requests[at].deadline > now {
+                at += 1;
+                continue;
+            }
+            let Some(request) = requests.remove(at) else { break };
+            self.in_flight += 1;
+            self.ended.push(Completion { request, result: Err(IoError::TimedOut) });
         }
     }
 
@@ -233,6 +262,9 @@ impl<F: PciFunction> Engine<F> {
             self.stray(entry);
             return;
         };
+        if command.is_late() {
+            self.quarantine.extend(self.slots.take_last_free());
+        }
         let status = entry.status();
         let result = if status.is_success() { Ok(()) } else { Err(self.error_of(status, &command)) };
         if let Some(request) = command.into_request() {
@@ -247,6 +279,14 @@ impl<F: PciFunction> Engine<F> {
             self.namespace.count_media_error();
         }
         error
+    }
+
+    /// Aborts name commands by identifier. When all have been answered, none can hit a slot's next command.
+    #[cold]
+    fn end_quarantine(&mut self) {
+        if self.link.aborts_answered() == self.aborts_wished {
+            self.slots.free_again(&mut self.quarantine);
+        }
     }
 
     /// A controller that answers what was not asked has lost its state, or lies: only a reset makes it known again.
@@ -265,7 +305,8 @@ impl<F: PciFunction> Engine<F> {
         for (id, command) in self.slots.commands() {
             self.ended.extend(command.give_back_late(now));
             match command.wish(now) {
-                Some(Wish::Abort) if self.link.wish_abort(id) => {
+                Some(Wish::Abort) if self.link.wish_abort(self.phase.incarnation, id) => {
+                    self.aborts_wished += 1;
                     command.aborting(abort_until);
                     self.shared.core_wake.signal();
                 }
@@ -294,12 +335,21 @@ impl<F: PciFunction> Engine<F> {
             self.live = self.link.attachment() == Attachment::Created;
             self.was_live |= self.live;
         }
+        self.warning = self.shared.critical_warning.load(Ordering::Relaxed);
+        if !self.quarantine.is_empty() {
+            self.end_quarantine();
+        }
         if self.namespace.version() != self.version {
             self.version = self.namespace.version();
             let shape = self.namespace.shape();
             (self.geometry, self.abilities) = (shape.geometry, permitted(shape.abilities, self.access));
             self.removed = self.namespace.is_removed();
         }
+    }
+
+    /// What `follow` changes.
+    fn followed(&self) -> (Phase, bool, u32, u8) {
+        (self.phase, self.live, self.version, self.warning)
     }
 
     /// Follows the drawing in `phase`.
@@ -353,6 +403,9 @@ impl<F: PciFunction> Engine<F> {
     }
 
     fn detach(&mut self) {
+        self.link.forget_aborts();
+        self.aborts_wished = 0;
+        self.slots.free_again(&mut self.quarantine);
         self.attached = None;
         self.next_judgement = Timestamp::NEVER;
     }
@@ -362,6 +415,11 @@ impl<F: PciFunction> Engine<F> {
         let addresses = self.shared.function.addresses();
         let iovas = self.memory.sq.iova(addresses).zip(self.memory.cq.iova(addresses));
         let Some((sq_iova, cq_iova)) = iovas else { return };
+        let limits = self.shared.directory().limits.clone();
+        if let Some(limits) = limits {
+            self.memory.rebind(self.link.queue_id, &limits);
+            self.sgls = limits.sgls;
+        }
         self.link.set_attachment(Attachment::Asked);
         let attach = AttachQueue {
             link: Arc::clone(&self.link),
@@ -383,7 +441,7 @@ impl<F: PciFunction> Engine<F> {
             incarnation: phase.incarnation,
             geometry: self.geometry,
             media_errors: self.namespace.media_errors(),
-            critical_warning: self.shared.critical_warning.load(Ordering::Relaxed),
+            critical_warning: self.warning,
             removed: phase.is_over() || self.removed,
         };
         self.seen.next_event(&now)
@@ -414,7 +472,12 @@ impl<F: PciFunction> Engine<F> {
         if let Some(vector) = self.vector() {
             vector.consume();
         }
+        let before = self.followed();
         self.follow();
+        // Whatever was signalled has been consumed, so the owner has to look now: for an event, or for room.
+        if before != self.followed() {
+            return Wait::Poll;
+        }
         if !self.ended.is_empty() || (self.live && self.memory.cq.is_ready()) || now >= self.next_judgement {
             return Wait::Poll;
         }
@@ -434,6 +497,8 @@ impl<F: PciFunction> Engine<F> {
 
     /// What the core needs to see to the queue's end.
     pub(crate) fn into_orphan(self) -> Orphan {
+        // Nobody rings it any more, in whatever incarnation.
+        self.link.acknowledge_halt(u64::MAX - 1);
         Orphan { link: self.link, incarnation: self.attached, slots: self.slots, memory: self.memory }
     }
 }

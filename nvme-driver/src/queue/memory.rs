@@ -61,7 +61,14 @@ impl QueueMemory {
         self.cq.clear();
     }
 
-    /// The region, for messages.
+    /// Rings where the controller listens now.
+    pub(crate) fn rebind(&mut self, queue: QueueId, limits: &ControllerLimits) {
+        let shadow = limits.shadow.as_ref();
+        self.sq.rebind(queue, limits.stride, shadow);
+        self.cq.rebind(queue, limits.stride, shadow);
+    }
+
+    /// What everything here is made of.
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }

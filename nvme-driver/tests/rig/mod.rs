@@ -197,7 +197,10 @@ impl Rig {
             stats.invalid_doorbells, 0,
             "doorbells of queues that do not exist, or with impossible values"
         );
-        assert_eq!(self.ssd().dma_faults(), [], "accesses to memory that is not mapped");
+        // A controller that was given up while it worked finds out that it is no bus master any more.
+        let mut faults = self.ssd().dma_faults();
+        faults.retain(|fault| !fault.bus_master_off || self.controller.state() != "over");
+        assert_eq!(faults, [], "accesses to memory that is not mapped");
     }
 
     /// Waits for the controller to be live or over and opens a queue, at the second try if the first is refused.
