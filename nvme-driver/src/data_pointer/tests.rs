@@ -213,3 +213,29 @@ fn a_full_list_stays_out_of_the_next_page() {
     assert_eq!((sqe.prp1(), sqe.prp2()), (DATA + 4, LISTS));
     assert_eq!(fixture.list(512), [0; 512], "of slot 1");
 }
+
+#[test]
+fn an_empty_segment_need_not_be_attached() {
+    let fixture = fixture();
+    let empty = pool(4096, 1).take().unwrap().into_segment().slice(0, 0).unwrap();
+    for (parts, psdt) in [([(0, 4096), (8192, 512)], 0), ([(0, 512), (1024, 512)], 0x40)] {
+        let mut data: ScatterList = empty.clone().into();
+        fixture.segments(&parts).into_segments().for_each(|segment| data.push(segment));
+        assert_eq!(fixture.point_list(&data, true).unwrap().to_bytes()[1], psdt);
+    }
+}
+
+#[test]
+fn lists_lie_anywhere_in_their_region() {
+    let mut fixture = fixture();
+    let lists = pool(2 * 4096, 2);
+    let chunks: Vec<_> = (0..2).map(|_| lists.take().unwrap().into_segment()).collect();
+    let second = chunks.into_iter().find(|chunk| chunk.region_offset() == 8192).unwrap();
+    fixture.addresses.set(lists.region().id(), LISTS);
+    fixture.pages = CommandPages::new(second).unwrap();
+    let sqe = fixture.point(&[(0, 3 * 4096)], true).unwrap();
+    assert_eq!(sqe.prp2(), LISTS + 8192 + 4096);
+    let mut entry = [0; 8];
+    lists.region().memory().read(8192 + 4096, &mut entry).unwrap();
+    assert_eq!(u64::from_le_bytes(entry), DATA + 4096);
+}

@@ -228,6 +228,9 @@ fn read_only_is_not_unsupported() {
         let without = if op.changes_data() { IoError::ReadOnly } else { IoError::NotSupported };
         assert_eq!(ask(op, ALL - needed), Some(without), "{op:?}");
     }
+    for op in [Op::Compare, Op::Verify, report] {
+        assert_eq!(ask(op, Abilities::empty()), Some(IoError::NotSupported), "{op:?}");
+    }
     for (op, own) in [(zeroes, Abilities::WRITE_ZEROES), (Op::Discard, Abilities::DISCARD)] {
         assert_eq!(ask(op, ALL - own), Some(IoError::NotSupported), "{op:?}");
         assert_eq!(ask(op, ALL - Abilities::WRITE), Some(IoError::ReadOnly), "{op:?}");
