@@ -1,72 +1,62 @@
 //! The queue itself: submit, poll, deadlines, and what to do when the controller begins anew.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use block::{
-    Abilities, Access, Completion, Event, Geometry, IoError, OpenQueueError, QueueOptions, Request,
-    Timestamp, Wait, WakeMode,
+    Abilities, Access, Completion, Geometry, IoError, OpenQueueError, QueueOptions, Request, Timestamp,
+    WakeMode,
 };
 use nvme_spec::{CommandId, Cqe, Sqe, Status};
 
 use super::command::{error_of, fill_command};
 use super::health::Seen;
-use super::waiting::{Census, Waiting, Wish};
+use super::waiting::{Waiting, Wish};
 use super::{Orphan, QueueMemory};
 use crate::link::{Attachment, QueueLink};
 use crate::namespace::permitted;
 use crate::namespace_state::NamespaceState;
 use crate::pci::PciFunction;
 use crate::phase::{Phase, Stage};
-use crate::shared::{AttachQueue, ControllerLimits, Message, ResetReason, Shared};
+use crate::shared::{ControllerLimits, ResetReason, Shared};
 use crate::slots::Slots;
-
-/// How long commands are young: their completions are looked for without sleeping.
-const YOUNG_NS: u64 = 100_000;
-/// The pauses between looks at older commands, when no interrupt tells.
-const PAUSE_MIN_NS: u64 = 50_000;
-const PAUSE_MAX_NS: u64 = 1_000_000;
-/// How long an interrupt is believed to be coming, with commands in flight.
-const DOUBT_NS: u64 = 100_000_000;
 
 /// One queue pair, used by one thread.
 pub(crate) struct Engine<F: PciFunction> {
-    shared: Arc<Shared<F>>,
-    namespace: Arc<NamespaceState>,
-    link: Arc<QueueLink>,
-    memory: QueueMemory,
-    slots: Slots<Waiting>,
+    pub(super) shared: Arc<Shared<F>>,
+    pub(super) namespace: Arc<NamespaceState>,
+    pub(super) link: Arc<QueueLink>,
+    pub(super) memory: QueueMemory,
+    pub(super) slots: Slots<Waiting>,
     /// What completes at the next poll without the controller.
-    ended: Vec<Completion>,
+    pub(super) ended: Vec<Completion>,
     /// Requests taken and not yet given back.
-    in_flight: usize,
-    depth: usize,
-    command_timeout_ns: u64,
+    pub(super) in_flight: usize,
+    pub(super) depth: usize,
+    pub(super) command_timeout_ns: u64,
     /// The phase that the queue has acted upon.
-    phase: Phase,
+    pub(super) phase: Phase,
     /// The incarnation in which the controller was asked to create the queue, or has.
-    attached: Option<u64>,
+    pub(super) attached: Option<u64>,
     /// Whether commands can be rung: the controller is live and has the queue.
-    live: bool,
-    was_live: bool,
-    interrupt_vector: Option<u16>,
-    sgls: bool,
-    geometry: Geometry,
-    abilities: Abilities,
-    access: Access,
-    version: u32,
-    removed: bool,
+    pub(super) live: bool,
+    pub(super) was_live: bool,
+    pub(super) interrupt_vector: Option<u16>,
+    pub(super) sgls: bool,
+    pub(super) geometry: Geometry,
+    pub(super) abilities: Abilities,
+    pub(super) access: Access,
+    pub(super) version: u32,
+    pub(super) removed: bool,
     /// The newest critical warning bits.
-    warning: u8,
+    pub(super) warning: u8,
     /// Aborts that this incarnation was asked for.
-    aborts_wished: u64,
+    pub(super) aborts_wished: u64,
     /// Slots of completed commands that an abort under way may still name.
-    quarantine: Vec<u16>,
-    seen: Seen,
-    next_judgement: Timestamp,
-    last_progress: Timestamp,
+    pub(super) quarantine: Vec<u16>,
+    pub(super) seen: Seen,
+    pub(super) next_judgement: Timestamp,
+    pub(super) last_progress: Timestamp,
 }
 
 impl<F: PciFunction> Engine<F> {
@@ -256,7 +246,7 @@ impl<F: PciFunction> Engine<F> {
     }
 
     #[inline]
-    fn complete(&mut self, entry: Cqe, completions: &mut Vec<Completion>) {
+    pub(super) fn complete(&mut self, entry: Cqe, completions: &mut Vec<Completion>) {
         let of_this_queue = entry.sqid() == self.link.queue_id;
         let Some(command) = (if of_this_queue { self.slots.release(entry.cid()) } else { None }) else {
             self.stray(entry);
@@ -283,7 +273,7 @@ impl<F: PciFunction> Engine<F> {
 
     /// Aborts name commands by identifier. When all have been answered, none can hit a slot's next command.
     #[cold]
-    fn end_quarantine(&mut self) {
+    pub(super) fn end_quarantine(&mut self) {
         if self.link.aborts_answered() == self.aborts_wished {
             self.slots.free_again(&mut self.quarantine);
         }
@@ -291,7 +281,7 @@ impl<F: PciFunction> Engine<F> {
 
     /// A controller that answers what was not asked has lost its state, or lies: only a reset makes it known again.
     #[cold]
-    fn stray(&self, entry: Cqe) {
+    pub(super) fn stray(&self, entry: Cqe) {
         let (queue, command) = (self.link.queue_id, entry.cid());
         tracing::error!(%queue, %command, "a completion answers no command");
         self.shared.wish_reset(self.phase.incarnation, ResetReason::StrayCompletion { queue, command });
@@ -322,177 +312,6 @@ impl<F: PciFunction> Engine<F> {
             next = next.min(command.next_due());
         }
         self.next_judgement = next;
-    }
-
-    /// Acts upon what the core says: once a poll, two loads if nothing has changed.
-    #[inline]
-    fn follow(&mut self) {
-        let phase = self.shared.phase.load();
-        if phase != self.phase {
-            self.enter(phase);
-        }
-        if !self.live && self.attached.is_some() && self.phase.stage == Stage::Live {
-            self.live = self.link.attachment() == Attachment::Created;
-            self.was_live |= self.live;
-        }
-        self.warning = self.shared.critical_warning.load(Ordering::Relaxed);
-        if !self.quarantine.is_empty() {
-            self.end_quarantine();
-        }
-        if self.namespace.version() != self.version {
-            self.version = self.namespace.version();
-            let shape = self.namespace.shape();
-            (self.geometry, self.abilities) = (shape.geometry, permitted(shape.abilities, self.access));
-            self.removed = self.namespace.is_removed();
-        }
-    }
-
-    /// What `follow` changes.
-    fn followed(&self) -> (Phase, bool, u32, u8) {
-        (self.phase, self.live, self.version, self.warning)
-    }
-
-    /// Follows the drawing in `phase`.
-    #[cold]
-    fn enter(&mut self, phase: Phase) {
-        self.live = false;
-        if self.attached.is_some_and(|incarnation| incarnation < phase.incarnation) {
-            self.end_incarnation(if phase.is_over() { IoError::Gone } else { IoError::Reset });
-        }
-        match phase.stage {
-            Stage::Live if self.attached.is_none() => self.attach(phase.incarnation),
-            Stage::Halting => self.link.acknowledge_halt(phase.incarnation),
-            Stage::Unreachable => self.end_unreachable(),
-            Stage::Starting | Stage::Live | Stage::Dead => {}
-        }
-        self.phase = phase;
-        self.shared.core_wake.signal();
-    }
-
-    /// The controller has been disabled: what it has completed counts, and it answers nothing else any more.
-    fn end_incarnation(&mut self, error: IoError) {
-        self.take_last_completions();
-        for command in self.slots.release_all() {
-            let result = Err(if command.is_late() { IoError::TimedOut } else { error });
-            self.ended.extend(command.into_request().map(|request| Completion { request, result }));
-        }
-        self.detach();
-        self.memory.clear();
-    }
-
-    /// Nobody knows whether the controller still reaches memory: requests come back without theirs, which is kept for
-    /// ever, as are the rings.
-    fn end_unreachable(&mut self) {
-        self.take_last_completions();
-        for command in self.slots.release_all() {
-            let (request, data) = command.into_parts();
-            std::mem::forget(data);
-            self.ended.extend(request.map(|request| Completion { request, result: Err(IoError::Gone) }));
-        }
-        std::mem::forget(self.memory.pool().clone());
-        self.detach();
-    }
-
-    fn take_last_completions(&mut self) {
-        let mut completions = std::mem::take(&mut self.ended);
-        for _ in 0..=self.depth {
-            let Some(entry) = self.memory.cq.pop() else { break };
-            self.complete(entry, &mut completions);
-        }
-        self.ended = completions;
-    }
-
-    fn detach(&mut self) {
-        self.link.forget_aborts();
-        self.aborts_wished = 0;
-        self.slots.free_again(&mut self.quarantine);
-        self.attached = None;
-        self.next_judgement = Timestamp::NEVER;
-    }
-
-    /// Asks the core to create the queue on the controller.
-    fn attach(&mut self, incarnation: u64) {
-        let addresses = self.shared.function.addresses();
-        let iovas = self.memory.sq.iova(addresses).zip(self.memory.cq.iova(addresses));
-        let Some((sq_iova, cq_iova)) = iovas else { return };
-        let limits = self.shared.directory().limits.clone();
-        if let Some(limits) = limits {
-            self.memory.rebind(self.link.queue_id, &limits);
-            self.sgls = limits.sgls;
-        }
-        self.link.set_attachment(Attachment::Asked);
-        let attach = AttachQueue {
-            link: Arc::clone(&self.link),
-            sq_iova,
-            cq_iova,
-            entries: self.memory.sq.entries(),
-            interrupt_vector: self.interrupt_vector,
-            incarnation,
-            is_first: !self.was_live,
-        };
-        if self.shared.tell_core(Message::Attach(attach)).is_ok() {
-            self.attached = Some(incarnation);
-        }
-    }
-
-    pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        let phase = self.phase;
-        let now = Seen {
-            incarnation: phase.incarnation,
-            geometry: self.geometry,
-            media_errors: self.namespace.media_errors(),
-            critical_warning: self.warning,
-            removed: phase.is_over() || self.removed,
-        };
-        self.seen.next_event(&now)
-    }
-
-    pub(crate) fn census(&mut self) -> Census {
-        let mut census = Census::default();
-        self.slots.commands().for_each(|(_, command)| command.count_in(&mut census));
-        census
-    }
-
-    pub(crate) fn wake(&self) -> BorrowedFd<'_> {
-        self.link.wake.as_fd()
-    }
-
-    pub(crate) fn wake_descriptors(&self, descriptors: &mut Vec<RawFd>) {
-        descriptors.push(self.link.wake.raw());
-        descriptors.extend(self.vector().map(|vector| vector.raw()));
-    }
-
-    fn vector(&self) -> Option<&crate::wake::Wake> {
-        self.shared.vectors.get(usize::from(self.interrupt_vector?))
-    }
-
-    pub(crate) fn prepare_wait(&mut self, now: Timestamp) -> Wait {
-        // Consume first, look then: a signal that comes after the look makes the descriptor readable again.
-        self.link.wake.consume();
-        if let Some(vector) = self.vector() {
-            vector.consume();
-        }
-        let before = self.followed();
-        self.follow();
-        // Whatever was signalled has been consumed, so the owner has to look now: for an event, or for room.
-        if before != self.followed() {
-            return Wait::Poll;
-        }
-        if !self.ended.is_empty() || (self.live && self.memory.cq.is_ready()) || now >= self.next_judgement {
-            return Wait::Poll;
-        }
-        if !self.live || self.slots.occupied() == 0 {
-            return Wait::Until(self.next_judgement);
-        }
-        if self.interrupt_vector.is_some() {
-            return Wait::Until(self.next_judgement.min(now.after_ns(DOUBT_NS)));
-        }
-        let age_ns = now.ns_since(self.last_progress);
-        if age_ns < YOUNG_NS {
-            return Wait::Poll;
-        }
-        let pause = now.after_ns((age_ns / 4).clamp(PAUSE_MIN_NS, PAUSE_MAX_NS));
-        Wait::Until(self.next_judgement.min(pause))
     }
 
     /// What the core needs to see to the queue's end.

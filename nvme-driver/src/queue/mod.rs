@@ -6,7 +6,9 @@
 mod command;
 mod engine;
 mod health;
+mod incarnation;
 mod memory;
+mod rest;
 mod waiting;
 
 use std::collections::VecDeque;
