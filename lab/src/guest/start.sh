@@ -21,6 +21,10 @@ ip link set lo up
 # Run from memory: over 9p, the emulated processor would spend its time on page faults.
 cp /lab/bin/* /usr/local/bin/
 
+# A guest whose lab was killed must not live on: nobody needs one for longer than this.
+lifetime_s=7200
+(sleep $lifetime_s; poweroff -f) &
+
 exec 3<>/dev/ttyS1
 stty raw -echo <&3
 echo ready >&3

@@ -1,5 +1,6 @@
 //! The scenarios, and what runs them.
 
+mod all_ones;
 mod bench;
 mod boots;
 mod drive;
@@ -8,6 +9,7 @@ mod handover;
 mod hot_unplug;
 mod identify;
 mod interrupts;
+mod killed;
 mod namespaces_change;
 mod reset_midway;
 mod stall;
@@ -63,7 +65,9 @@ pub const ALL: &[Scenario] = &[
     interrupts::SCENARIO,
     handover::SCENARIO,
     reset_midway::SCENARIO,
+    all_ones::SCENARIO,
     hot_unplug::SCENARIO,
+    killed::SCENARIO,
     stall::SCENARIO,
     namespaces_change::SCENARIO,
     bench::SCENARIO,
