@@ -1,6 +1,5 @@
 //! The scenarios, and what runs them.
 
-mod all_ones;
 mod bench;
 mod boots;
 mod drive;
@@ -12,6 +11,7 @@ mod interrupts;
 mod killed;
 mod namespaces_change;
 mod reset_midway;
+mod silent;
 mod stall;
 mod unfit_namespaces;
 mod verified_io;
@@ -65,10 +65,10 @@ pub const ALL: &[Scenario] = &[
     interrupts::SCENARIO,
     handover::SCENARIO,
     reset_midway::SCENARIO,
-    all_ones::SCENARIO,
     hot_unplug::SCENARIO,
     killed::SCENARIO,
     stall::SCENARIO,
+    silent::SCENARIO,
     namespaces_change::SCENARIO,
     bench::SCENARIO,
 ];

@@ -1,23 +1,28 @@
-//! The drive no longer answers: its registers read all ones and it reaches memory no more, as when it was pulled without
-//! a word, its link broke or its power failed. Here its memory space and bus mastering are turned off in its
-//! configuration. The run says that the device is gone and ends by itself; once the drive answers again, it works.
+//! The drive falls silent: it takes no doorbell, reaches no memory and its registers read zero, as after a power
+//! failure of its slot that nobody told the kernel of. Here its memory space and bus mastering are turned off in its
+//! configuration. The driver aborts, resets, and gives the drive up after its bounded tries; the run ends by itself and
+//! says that the device is gone. Once the drive answers again, it works.
+//!
+//! That registers read all ones, as behind a broken link, is beyond this machine: QEMU answers 0 for memory that is not
+//! there.
 
 use std::time::Duration;
 
 use super::drive;
-use super::{SMOKE, Scenario};
+use super::{ALL_ONLY, Scenario};
 use crate::error::{Result, ensure};
 use crate::guest::Lab;
 use crate::machine::{DRIVE, NS_512};
 
 pub const SCENARIO: Scenario = Scenario {
-    name: "all-ones",
-    set: SMOKE,
-    about: "registers read all ones in the middle of I/O: the run says that the drive is gone, and ends",
+    name: "silent",
+    set: ALL_ONLY,
+    about: "the drive stops answering in the middle of I/O: it is given up, and the run ends",
     story,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Abort, three resets, and what the controller says it may take for each (CAP.TO).
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn story(lab: &Lab) -> Result<()> {
     let nsid = NS_512.nsid;
@@ -31,7 +36,7 @@ fn story(lab: &Lab) -> Result<()> {
     ensure(outcome.status == 1, || {
         outcome.unexpected("1 is to be told of a device that is gone").to_string()
     })?;
-    outcome.says(&["the device is gone"])?;
+    outcome.says(&["the controller is given up", "the device is gone"])?;
 
     let since = guest.qmp().traffic(nsid)?;
     let again = "--rw randrw --bs 4k --iodepth 8 --size 2m --verify crc32c";
