@@ -146,9 +146,16 @@ impl CommandPages {
             if count == DESCRIPTORS_MAX {
                 return Err(InvalidRequest::Segments);
             }
+            // SGLS may ask for multiples of four bytes, and nobody has others.
+            if !segment.bytes().is_multiple_of(4) {
+                return Err(InvalidRequest::Segments);
+            }
             let descriptor = SglDescriptor::data_block(iova_of(segment, addresses)?, segment.bytes());
             self.set_bytes(slot, count, descriptor.to_bytes());
             count += 1;
+        }
+        if count == 0 {
+            return Ok(());
         }
         let address = self.iova(slot, addresses).ok_or(InvalidRequest::NotAttached)?;
         sqe.set_sgl(SglDescriptor::from(Sgl::LastSegment { address, length: count * 16 }));

@@ -67,7 +67,6 @@ pub(crate) fn shape_of(
     let block_size = format
         .data_bytes()
         .and_then(|bytes| BlockSize::try_from(u64::from(bytes)).ok())
-        .filter(|size| size.bytes() <= TRANSFER_BYTES_MAX)
         .ok_or(NamespaceError::BlockSize { lbads: format.lbads() })?;
     let geometry = Geometry {
         block_size,
@@ -117,7 +116,7 @@ fn limits_of(
             u16::try_from(LIST_ENTRIES_MAX).unwrap_or(u16::MAX)
         },
         segment_alignment: 4,
-        seam_alignment: if sgls { 1 } else { PAGE_BYTES },
+        seam_alignment: if sgls { 4 } else { PAGE_BYTES },
     })
 }
 
@@ -150,9 +149,10 @@ fn identity_of(info: &ControllerInfo, structure: &IdentifyNamespace, ids: &Names
         model: text(&info.identify.mn),
         serial: text(&info.identify.sn),
         firmware: text(&info.identify.fr),
-        uuid: ids.uuid.map(Uuid::from_bytes),
-        nguid: ids.nguid.or(structure.nguid()),
-        eui64: ids.eui64.or(structure.eui64()),
+        // All zeroes is no identifier, wherever a drive puts it.
+        uuid: ids.uuid.filter(|uuid| *uuid != [0; 16]).map(Uuid::from_bytes),
+        nguid: ids.nguid.filter(|nguid| *nguid != [0; 16]).or(structure.nguid()),
+        eui64: ids.eui64.filter(|eui64| *eui64 != [0; 8]).or(structure.eui64()),
     }
 }
 

@@ -239,3 +239,12 @@ fn lists_lie_anywhere_in_their_region() {
     lists.region().memory().read(8192 + 4096, &mut entry).unwrap();
     assert_eq!(u64::from_le_bytes(entry), DATA + 4096);
 }
+
+/// SGLS may ask for lengths of whole dwords (10b); once, others were sent all the same.
+#[test]
+fn every_segment_of_an_sgl_is_whole_dwords() {
+    let fixture = fixture();
+    assert_eq!(fixture.point(&[(0, 510), (1024, 514)], true), Err(InvalidRequest::Segments));
+    let empty = fixture.point(&[(0, 0), (512, 0)], true).unwrap();
+    assert_eq!(empty.to_bytes()[24..40], [0; 16], "no list of nothing");
+}

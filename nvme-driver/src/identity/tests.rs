@@ -93,7 +93,7 @@ fn a_device_that_says_little_has_our_own_limits() {
 #[test]
 fn sgls_free_the_seams() {
     let limits = device().shape(true).unwrap().geometry.limits;
-    assert_eq!((limits.segments_max, limits.seam_alignment, limits.segment_alignment), (256, 1, 4));
+    assert_eq!((limits.segments_max, limits.seam_alignment, limits.segment_alignment), (256, 4, 4));
     // SGLS bits 1:0: 00b none, 01b any alignment, 10b dwords, 11b reserved.
     for (sgls, taken) in [(0, false), (1, true), (2, true), (3, false), (0xFC, false)] {
         assert_eq!(device().controller(536, &[sgls]).info().takes_sgls(), taken, "{sgls}");
@@ -287,4 +287,12 @@ fn hostile_text_reaches_nobody() {
     assert_eq!(identity.firmware, "\u{fffd}[2J\u{fffd}\u{fffd}~");
     assert_eq!(identity.serial, "a\u{fffd}b");
     assert_eq!(identity.model, "\u{fffd}".repeat(40));
+}
+
+/// Once, two drives that filled their identifiers with zeroes had the same identity.
+#[test]
+fn zeroes_are_no_identifier() {
+    let zeroes = device().id(1, &[0; 8]).id(2, &[0; 16]).id(3, &[0; 16]);
+    let identity = zeroes.identity();
+    assert_eq!((identity.uuid, identity.nguid, identity.eui64), (None, None, None));
 }

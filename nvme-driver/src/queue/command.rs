@@ -58,7 +58,19 @@ fn discard(sqe: &mut Sqe, request: &Request, nsid: Nsid, cid: CommandId) -> Resu
     Ok(Some(range.to_bytes()))
 }
 
+/// A drive moves as many bytes as the command's data structure has, whatever memory there is.
+fn check_reservation_data(op: ReservationOp, bytes: u64) -> Result<(), InvalidRequest> {
+    let wanted = match op {
+        ReservationOp::Register { .. } | ReservationOp::Acquire { .. } => 16,
+        ReservationOp::Release { .. } => 8,
+        // The command says how much it takes.
+        ReservationOp::Report { .. } => return Ok(()),
+    };
+    if bytes == wanted { Ok(()) } else { Err(InvalidRequest::DataLength) }
+}
+
 fn reservation(op: ReservationOp, request: &Request, nsid: Nsid) -> Result<NvmCommand, IoError> {
+    check_reservation_data(op, request.data.bytes())?;
     Ok(match op {
         ReservationOp::Register { action, ignore_existing_key, persist } => {
             NvmCommand::ReservationRegister(ReservationRegister {

@@ -264,3 +264,23 @@ fn an_abort_is_a_timeout_only_if_we_asked_for_it() {
         assert_eq!(error_of(status, false), IoError::Device(status), "{raw:#x}");
     }
 }
+
+/// Once, a register with less memory than its data structure made the drive read beyond it.
+#[test]
+fn a_reservation_carries_its_whole_data_structure() {
+    let register = ReservationOp::Register {
+        action: RegisterAction::Register,
+        ignore_existing_key: false,
+        persist: PersistChange::Keep,
+    };
+    let acquire =
+        ReservationOp::Acquire { action: AcquireAction::Acquire, rtype: ReservationType::WriteExclusive };
+    let release = ReservationOp::Release { action: ReleaseAction::Clear, rtype: None };
+    let wrong = [(register, 4), (register, 32), (acquire, 8), (release, 16), (release, 4)];
+    for (op, bytes) in wrong {
+        let refused = error(&reserve(op, bytes), Limits::NONE, Abilities::all());
+        assert_eq!(refused, Some(InvalidRequest::DataLength.into()), "{op:?} with {bytes} bytes");
+    }
+    assert_eq!(error(&reserve(register, 16), Limits::NONE, Abilities::all()), None);
+    assert_eq!(error(&reserve(release, 8), Limits::NONE, Abilities::all()), None);
+}
