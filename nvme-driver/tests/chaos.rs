@@ -12,35 +12,11 @@ use nvme_model::{
     Action, CommandFault, ControllerOptions, Corruption, Fault, FaultRule, LifeFault, Moment, Phase, Queues,
 };
 use nvme_spec::{Status, StatusCode};
-use rig::{BLOCK_BYTES, NSID, Rig, driver_options};
+use rig::{BLOCK_BYTES, NSID, Random, Rig, driver_options};
 
 const SEEDS: u64 = 250;
 const BLOCKS: u64 = 32;
 const STEPS: u64 = 250;
-
-/// The generator of Steele, Lea and Flood's "Fast splittable pseudorandom number generators".
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn one_in(&mut self, chances: u64) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
 
 /// What a block may hold. A write that failed may have been done or not; one whose memory was withheld may yet be done,
 /// so its block is left alone.

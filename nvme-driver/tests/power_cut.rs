@@ -1,7 +1,7 @@
 //! What was flushed survives a power cut, through the driver and the software SSD, on a medium that loses whatever was
 //! not synced. Killing a process proves nothing of the kind: the page cache survives it.
 //!
-//! Each seed is one run of random writes, FUA writes, flushes and discards that ends at a random step. A failure prints
+//! Each seed is one run of random writes, FUA writes and flushes that ends at a random step. A failure prints
 //! its seed; `POWER_CUT_SEED=n cargo test -p nvme-driver --test power_cut` repeats it alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "tests")]
 
@@ -12,33 +12,13 @@ use std::time::Duration;
 
 use block::{Completion, Lba, Op};
 use nvme_model::{ControllerOptions, Media, RecordingMedia};
-use rig::{BLOCK_BYTES, Rig, driver_options};
+use rig::{BLOCK_BYTES, Random, Rig, driver_options};
 
 const SEEDS: u64 = 3000;
 /// Blocks that the run writes: few, so that they are written again and again.
 const BLOCKS: u64 = 24;
 const STEPS_MAX: u64 = 120;
 const IN_FLIGHT_MAX: usize = 6;
-
-/// The generator of Steele, Lea and Flood's "Fast splittable pseudorandom number generators".
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn one_in(&mut self, chances: u64) -> bool {
-        self.below(chances) == 0
-    }
-}
 
 /// What is known of one block. Versions count up with every write to it; version 0 is the zeroes of the beginning.
 #[derive(Clone, Copy, Default)]
