@@ -30,6 +30,12 @@ const SCRIPT_TIMEOUT: Duration = Duration::from_secs(180);
 /// For QEMU to end when told to.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Boots of which the last must succeed; see [`Lab::boot`].
+const BOOTS_MAX: u32 = 3;
+
+/// The guest's console, among the logs that are kept.
+const CONSOLE_LOG: &str = "serial.log";
+
 /// QEMU's own log, among those that are kept.
 const QEMU_LOG: &str = "qemu.log";
 
@@ -81,7 +87,28 @@ pub struct Guest {
 
 impl Lab {
     /// Starts a guest with this hardware.
+    ///
+    /// Now and then, on a busy host, the guest's kernel dies of an `int3` while it boots: it patches its own code on one
+    /// processor, and QEMU's emulation of the other still runs the code of a moment ago. None of our programs has run
+    /// by then, so that such a boot is tried again; a kernel that dies later is a failure like any other.
     pub fn boot(&self, machine: &Machine) -> Result<Guest> {
+        for attempt in 1..BOOTS_MAX {
+            let booted = self.boot_once(machine);
+            let console = self.logs.join(CONSOLE_LOG);
+            if booted.is_ok() || !died_patching_itself(&read_lossy(&console)) {
+                return booted;
+            }
+            let kept = self.logs.join(format!("died-at-boot-{attempt}.log"));
+            fs::rename(&console, &kept).about("rename", &console)?;
+            println!(
+                "       the guest's kernel died at boot, as it does under emulation; see {}",
+                kept.display()
+            );
+        }
+        self.boot_once(machine)
+    }
+
+    fn boot_once(&self, machine: &Machine) -> Result<Guest> {
         let home = tempfile::Builder::new().prefix("remora-lab-").tempdir();
         let home = home.about("create a directory in", &std::env::temp_dir())?;
         self.fill_share(&home.path().join("share"))?;
@@ -187,7 +214,7 @@ impl Guest {
 
     /// What the console says, kernel messages above all.
     pub fn console(&self) -> String {
-        read_lossy(&self.home.path().join("serial.log"))
+        read_lossy(&self.home.path().join(CONSOLE_LOG))
     }
 
     /// What QEMU saw happen to the controller: the events of `pci_nvme_*` that are traced.
@@ -232,8 +259,8 @@ impl Guest {
 
     /// Copies the console and each script with its output to where logs are kept.
     fn keep_logs(&self) -> Result<()> {
-        let serial = self.home.path().join("serial.log");
-        fs::copy(&serial, self.logs.join("serial.log")).about("copy", &serial)?;
+        let serial = self.home.path().join(CONSOLE_LOG);
+        fs::copy(&serial, self.logs.join(CONSOLE_LOG)).about("copy", &serial)?;
         let run = self.home.path().join("share/run");
         for entry in fs::read_dir(&run).about("read", &run)? {
             let path = entry.about("read", &run)?.path();
@@ -291,6 +318,11 @@ fn qemu_is_alive(qemu: &mut Child, errors: &Path) -> Result<()> {
             Err(LabError::GuestGone(format!("QEMU ended ({status}): {}", read_lossy(errors).trim())))
         }
     }
+}
+
+/// Whether a console tells of the death that [`Lab::boot`] knows.
+fn died_patching_itself(console: &str) -> bool {
+    console.contains("Oops: int3") && console.contains("Kernel panic")
 }
 
 fn read_lossy(path: &Path) -> String {
