@@ -13,6 +13,7 @@ bitflags! {
     /// The command register (PCI Express Base 7.5.1.1.3). All other bits are kept as they are.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     struct PciCommand: u16 {
+        const MEMORY_SPACE = 1 << 1;
         const BUS_MASTER = 1 << 2;
         const _ = !0;
     }
@@ -41,13 +42,16 @@ pub(super) struct ConfigSpace {
 }
 
 impl ConfigSpace {
-    /// Lets the function start DMA, or not.
+    /// Lets the function start DMA, or not; and answer reads and writes of its registers in any case. A function that was
+    /// reset behind our back has forgotten that it may, and to write back what it says would tell the kernel that its
+    /// registers are off limits: the next access to them would end this process with SIGBUS.
     pub(super) fn set_bus_master(&self, device: &File, enabled: bool) -> io::Result<CommandChange> {
         let mut command = self.command(device)?;
         if command == NO_ANSWER {
             return Ok(CommandChange::NoAnswer);
         }
         command.set(PciCommand::BUS_MASTER, enabled);
+        command.insert(PciCommand::MEMORY_SPACE);
         device.write_all_at(&command.bits().to_le_bytes(), self.offset + COMMAND_AT)?;
         let now = self.command(device)?;
         Ok(match now {
@@ -89,6 +93,13 @@ mod tests {
         assert_eq!(bytes(&file), [0xee, 0xee, 0xee, 0xee, 0x06, 0x04, 0xee, 0xee]);
         assert_eq!(space.set_bus_master(&file, false).unwrap(), CommandChange::Done);
         assert_eq!(bytes(&file), [0xee, 0xee, 0xee, 0xee, 0x02, 0x04, 0xee, 0xee]);
+    }
+
+    #[test]
+    fn a_function_that_was_reset_answers_again() {
+        let (file, space) = device([0x00, 0x04]);
+        assert_eq!(space.set_bus_master(&file, false).unwrap(), CommandChange::Done);
+        assert_eq!(bytes(&file)[4..6], [0x02, 0x04]);
     }
 
     #[test]
