@@ -1,7 +1,11 @@
-//! The drive falls silent: it takes no doorbell, reaches no memory and its registers read zero, as after a power
-//! failure of its slot that nobody told the kernel of. Here its memory space and bus mastering are turned off in its
-//! configuration. The driver aborts, resets, and gives the drive up after its bounded tries; the run ends by itself and
-//! says that the device is gone. Once the drive answers again, it works.
+//! The drive falls silent in the middle of a run: it takes no doorbell, reaches no memory and its registers read zero, as
+//! after a reset that nobody told the kernel of. Here its memory space and bus mastering are turned off in its
+//! configuration. The driver notices, turns both on again and resets the controller; commands that were lost fail, once
+//! each, and the run goes on. No block is wrong. The driver takes a CSTS of zero for a controller that is disabled, and
+//! finds out by an admin command that times out that it never was: the run is long enough for that and a second reset.
+//!
+//! The driver used to write the command register back with the memory space off, as it had found it: the kernel then
+//! takes the registers away from us, and the next access to them killed the process with SIGBUS.
 //!
 //! That registers read all ones, as behind a broken link, is beyond this machine: QEMU answers 0 for memory that is not
 //! there.
@@ -17,29 +21,24 @@ use crate::machine::{DRIVE, NS_512};
 pub const SCENARIO: Scenario = Scenario {
     name: "silent",
     set: ALL_ONLY,
-    about: "the drive stops answering in the middle of I/O: it is given up, and the run ends",
+    about: "the drive stops answering in the middle of I/O: it is brought up again, and the run goes on",
     story,
 };
 
-/// Abort, three resets, and what the controller says it may take for each (CAP.TO).
+/// Timeouts, an abort, a reset, and the rest of the run.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn story(lab: &Lab) -> Result<()> {
     let nsid = NS_512.nsid;
     let mut guest = drive::ready(lab)?;
     let options =
-        "--rw randrw --bs 4k --iodepth 8 --size 4m --runtime 300 --verify crc32c --continue-on-error io";
+        "--rw randrw --bs 4k --iodepth 8 --size 4m --runtime 50 --verify crc32c --continue-on-error io";
     let run = guest.start(&drive::bench(nsid, "?timeout_ms=1000", options))?;
     guest.await_written(nsid, 1)?;
     guest.run(&format!("setpci -s {DRIVE} COMMAND=0000:0006"))?;
-    let outcome = guest.wait(run, PATIENCE)?;
-    ensure(outcome.status == 1, || {
-        outcome.unexpected("1 is to be told of a device that is gone").to_string()
-    })?;
-    outcome.says(&["the controller is given up", "the device is gone"])?;
-
     let since = guest.qmp().traffic(nsid)?;
-    let again = "--rw randrw --bs 4k --iodepth 8 --size 2m --verify crc32c";
-    guest.run(&drive::bench(nsid, "", again))?;
+    let outcome = guest.wait(run, PATIENCE)?;
+    ensure(outcome.status <= 1, || outcome.unexpected("it must come to its end").to_string())?;
+    outcome.says(&["the device began anew (incarnation 2)", "judged, 0 wrong"])?;
     drive::moved(&mut guest, nsid, since, 1 << 19, 1 << 19)
 }
