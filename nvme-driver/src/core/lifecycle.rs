@@ -205,8 +205,14 @@ impl<F: PciFunction> Core<F> {
 
     fn step_halting(&mut self, due: Timestamp, now: Timestamp) {
         let stopped = self.shared.directory().links().all(|link| link.has_halted(self.incarnation));
-        if stopped || now >= due {
-            self.disable(now, false);
+        if !stopped && now < due {
+            return;
+        }
+        // A function that was reset behind our back has forgotten that its registers may be reached: CC would be written
+        // into nothing, and CSTS would read as that of a controller that is disabled.
+        match self.shared.function.set_bus_master(true) {
+            Ok(()) => self.disable(now, false),
+            Err(why) => self.die(&why.to_string()),
         }
     }
 
