@@ -10,6 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("nvme-spec", &[]),
     ("block", &["dma", "nvme-spec"]),
     ("nvme-driver", &["block", "dma", "nvme-spec"]),
+    ("rdma", &["block", "dma"]),
     // The software SSD takes the seam `nvme_driver::pci` and the function that opens a controller; the driver's queue
     // code is private to it.
     ("nvme-model", &["block", "dma", "nvme-driver", "nvme-spec"]),

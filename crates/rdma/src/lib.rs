@@ -1,0 +1,31 @@
+//! RDMA: one seam ([`Provider`], [`Device`], [`Endpoint`]) and what is behind it.
+//!
+//! - [`soft`]: RoCEv2 in userspace over UDP port 4791. The packets are the standard's: Linux's rdma_rxe and RoCE adapters
+//!   understand them. Needs no hardware and no privilege.
+//!
+//! Connected queue pairs carry SEND, SEND with invalidate, RDMA WRITE and RDMA READ between registered memory. The
+//! contract is [`Endpoint`]'s; one conformance suite holds every provider to it.
+
+mod connection;
+mod counters;
+mod device;
+mod error;
+mod handle;
+mod provider;
+pub mod soft;
+mod work;
+
+pub use connection::{
+    Agreement, ConnectionError, ConnectionEvent, ConnectionParameters, PeerOffer, PrivateData,
+    QueuePairOptions, REJECT_PRIVATE_BYTES_MAX, REPLY_PRIVATE_BYTES_MAX, REQUEST_PRIVATE_BYTES_MAX,
+    RNR_RETRIES_ENDLESS, ReceiveSource,
+};
+pub use counters::Counters;
+pub use device::{DeviceEvent, DeviceInfo, DeviceLimits, DeviceOptions, EndpointOptions, PathMtu, PortState};
+pub use error::{AnswerError, BindError, CreateError, DevicesError, ListenError, OpenError, PostError};
+pub use handle::{Handle, ListenerId, QueuePairId, SharedReceiveQueueId, Slots};
+pub use provider::{Device, Endpoint, Provider, Request};
+pub use work::{
+    Completion, Data, INLINE_BYTES_MAX, InlineData, Message, Outcome, Receive, RemoteKey, RemoteMemory,
+    Rights, SendOp, SendWork, WorkError,
+};

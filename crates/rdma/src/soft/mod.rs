@@ -1,0 +1,3 @@
+//! RoCEv2 in userspace.
+
+pub mod wire;
