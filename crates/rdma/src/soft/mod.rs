@@ -1,3 +1,4 @@
 //! RoCEv2 in userspace.
 
+pub mod link;
 pub mod wire;

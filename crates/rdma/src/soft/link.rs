@@ -1,0 +1,86 @@
+//! The boundary between the endpoint and the network: packets go out in batches and come in in batches.
+//!
+//! The sockets implement it, and so does the simulation, so that the endpoint's code is the same in both.
+
+use std::net::IpAddr;
+
+use dma::{ScatterList, Segment};
+
+/// The payload of a packet to be sent, where it lies.
+#[derive(Clone, Copy, Debug)]
+pub enum PayloadRef<'a> {
+    /// None.
+    Empty,
+    /// Bytes outside registered memory; few, for they are copied.
+    Bytes(&'a [u8]),
+    /// A part of the local side of a piece of work.
+    List {
+        /// All of it.
+        list: &'a ScatterList,
+        /// Where the part begins.
+        offset: u64,
+        /// Bytes of the part.
+        bytes: u32,
+    },
+    /// A part of the memory behind a window.
+    Segment {
+        /// All of it.
+        segment: &'a Segment,
+        /// Where the part begins.
+        offset: u32,
+        /// Bytes of the part.
+        bytes: u32,
+    },
+}
+
+impl PayloadRef<'_> {
+    /// Bytes of the payload, the pad not counted. [`Self::Bytes`] must be shorter than 4 GiB.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> u32 {
+        match *self {
+            Self::Empty => 0,
+            Self::Bytes(bytes) => u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            Self::List { bytes, .. } | Self::Segment { bytes, .. } => bytes,
+        }
+    }
+}
+
+/// The way to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// The peer's address, of the same family as this side's; the port is always 4791.
+    pub peer: IpAddr,
+}
+
+/// A packet that has come in whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived<'a> {
+    /// The address that it came from.
+    pub source: IpAddr,
+    /// The UDP payload, from the BTH to the ICRC, which was found right.
+    pub packet: &'a [u8],
+}
+
+/// What a link counts, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounters {
+    /// Packets handed to the kernel.
+    pub packets_sent: u64,
+    /// Bytes of them, the UDP payload each.
+    pub bytes_sent: u64,
+    /// Packets pushed that the kernel did not take: lost, as on any network.
+    pub packets_lost: u64,
+    /// Packets that came in, dropped ones included.
+    pub packets_received: u64,
+    /// Bytes of them, the UDP payload each.
+    pub bytes_received: u64,
+    /// Packets dropped because they are too short for a BTH and an ICRC, or too long for a packet.
+    pub dropped_malformed: u64,
+    /// Packets dropped because their ICRC was wrong.
+    pub dropped_icrc: u64,
+    /// Payload bytes copied on the way out: those outside registered memory, and packets of very many pieces.
+    pub bytes_copied: u64,
+    /// System calls that sent or received.
+    pub system_calls: u64,
+}
