@@ -3,8 +3,11 @@
 //! The sockets implement it, and so does the simulation, so that the endpoint's code is the same in both.
 
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 
 use dma::{ScatterList, Segment};
+
+use super::wire::Headers;
 
 /// The payload of a packet to be sent, where it lies.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +52,7 @@ impl PayloadRef<'_> {
 /// The way to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Path {
-    /// The peer's address, of the same family as this side's; the port is always 4791.
+    /// The peer's address, of the same family as [`Link::local`]; the port is always 4791.
     pub peer: IpAddr,
 }
 
@@ -83,4 +86,32 @@ pub struct LinkCounters {
     pub bytes_copied: u64,
     /// System calls that sent or received.
     pub system_calls: u64,
+}
+
+/// One thread's access to the network at one address.
+pub trait Link: Send {
+    /// The address that packets are sent from.
+    fn local(&self) -> IpAddr;
+
+    /// Whether a packet can be pushed before the next [`Self::flush`].
+    fn has_room(&self) -> bool;
+
+    /// Adds a packet to the batch and makes its ICRC. The link flushes by itself if there is no room.
+    ///
+    /// The payload is read now (for the ICRC) and until the next flush, by which it is sent, not longer.
+    fn push(&mut self, path: &Path, headers: &Headers, payload: PayloadRef<'_>);
+
+    /// Sends the batch. When this returns, every packet pushed is in the kernel's hands or counted as lost, and the link
+    /// holds no memory of theirs any more.
+    fn flush(&mut self);
+
+    /// Takes in one batch of packets and gives each to `handle`, in the order of arrival from each peer. Returns how many
+    /// came, dropped ones included: 0 if nothing was there.
+    fn receive(&mut self, handle: impl FnMut(Arrived<'_>)) -> usize;
+
+    /// Adds the descriptors to sleep on: readable means that [`Self::receive`] has something.
+    fn wake_descriptors(&self, descriptors: &mut Vec<RawFd>);
+
+    /// What was counted.
+    fn counters(&self) -> LinkCounters;
 }
