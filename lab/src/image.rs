@@ -20,11 +20,15 @@ const GUEST_PACKAGES: &[&str] = &[
     "busybox-static",
     "dash",
     "fio",
+    "ibverbs-providers",
+    "ibverbs-utils",
     "iproute2",
     "kmod",
     "nvme-cli",
     "pciutils",
+    "perftest",
     "qemu-utils",
+    "rdmacm-utils",
     "util-linux",
 ];
 

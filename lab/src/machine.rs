@@ -1,7 +1,8 @@
-//! The guest's hardware: an NVMe drive with namespaces of several kinds behind an IOMMU, as QEMU's command line.
+//! The guest's hardware, as QEMU's command line: an NVMe drive with namespaces of several kinds behind an IOMMU, or an
+//! end of a wire to another guest.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Context, Result};
@@ -18,6 +19,9 @@ pub const SECOND: &str = "0000:00:11.0";
 
 /// QEMU's name of the drive's controller, for QMP.
 pub const DRIVE_ID: &str = "nvme0";
+
+/// QEMU's name of the end of the wire, for QMP.
+pub const WIRE_ID: &str = "wire";
 
 /// What the kernel is told: to be quick, to end with the guest, to be the same on every run.
 const KERNEL_OPTIONS: &str = "console=ttyS0 loglevel=5 panic=-1 reboot=t nokaslr mitigations=off tsc=reliable \
@@ -70,11 +74,25 @@ pub const NS_ZONED: Namespace = Namespace {
 pub const NS_DETACHED: Namespace =
     Namespace { nsid: 5, bytes: 32 * MIB, properties: "logical_block_size=512,shared=on,detached=on" };
 
+/// One end of a wire between two guests, which is a pair of datagram sockets.
+#[derive(Clone, Debug)]
+pub struct WireEnd {
+    /// This guest's socket, which QEMU makes.
+    pub local: PathBuf,
+    /// The other guest's.
+    pub remote: PathBuf,
+    /// The last byte of this end's Ethernet address.
+    pub number: u8,
+}
+
 /// A guest's hardware.
 #[derive(Clone, Debug)]
 pub struct Machine {
     memory_mib: u32,
+    processors: u32,
     has_iommu: bool,
+    has_drive: bool,
+    wire: Option<WireEnd>,
     has_slot: bool,
     has_second_controller: bool,
     namespaces: Vec<Namespace>,
@@ -84,7 +102,10 @@ impl Default for Machine {
     fn default() -> Self {
         Self {
             memory_mib: 1024,
+            processors: 2,
             has_iommu: true,
+            has_drive: true,
+            wire: None,
             has_slot: false,
             has_second_controller: false,
             namespaces: vec![NS_512, NS_4096, NS_METADATA, NS_ZONED, NS_DETACHED],
@@ -108,19 +129,37 @@ impl Machine {
         Self { has_second_controller: true, ..self }
     }
 
+    /// One of two guests on a wire: no drive, and one of the host's processors for each.
+    pub fn on_wire(end: WireEnd) -> Self {
+        Self {
+            memory_mib: 512,
+            processors: 1,
+            has_iommu: false,
+            has_drive: false,
+            wire: Some(end),
+            ..Self::default()
+        }
+    }
+
     /// QEMU with this hardware; `home` is the guest's own directory, where the sockets and disks are.
     pub fn command(&self, image: &Image, home: &Path) -> Result<Command> {
         let mut qemu = image.toolbox().qemu();
         self.add_board(&mut qemu, image);
         add_channels(&mut qemu, home);
-        self.add_drive(&mut qemu, home)?;
+        if self.has_drive {
+            self.add_drive(&mut qemu, home)?;
+        }
+        if let Some(end) = &self.wire {
+            add_wire(&mut qemu, end);
+        }
         Ok(qemu)
     }
 
     fn add_board(&self, qemu: &mut Command, image: &Image) {
         let iommu_option = if self.has_iommu { " intel_iommu=on" } else { "" };
         qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35"]);
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "2"]);
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]);
+        qemu.arg("-smp").arg(self.processors.to_string());
         qemu.arg("-m").arg(format!("{}M", self.memory_mib));
         qemu.arg("-kernel").arg(image.kernel()).arg("-initrd").arg(image.initramfs());
         qemu.arg("-append").arg(format!("{KERNEL_OPTIONS}{iommu_option}"));
@@ -173,6 +212,16 @@ fn add_channels(qemu: &mut Command, home: &Path) {
     qemu.args(["-mon", "chardev=qmp,mode=control"]);
     qemu.arg("-fsdev").arg(format!("local,id=lab,path={home}/share,security_model=none,multidevs=remap"));
     device(qemu, "virtio-9p-pci,fsdev=lab,mount_tag=lab");
+}
+
+/// A network card at the end of a wire. The sockets are local ones: they hold a packet until the other guest takes it,
+/// where UDP would drop it.
+fn add_wire(qemu: &mut Command, end: &WireEnd) {
+    let (local, remote) = (end.local.display(), end.remote.display());
+    qemu.arg("-netdev").arg(format!(
+        "dgram,id={WIRE_ID},local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
+    ));
+    device(qemu, &format!("virtio-net-pci,netdev={WIRE_ID},mac=52:54:00:00:00:{:02x},romfile=", end.number));
 }
 
 fn device(qemu: &mut Command, description: &str) {

@@ -2,6 +2,7 @@
 //! and the kernel's own drivers.
 
 mod binaries;
+mod capture;
 mod clock;
 mod cpio;
 mod error;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use error::{LabError, Result};
-use guest::Lab;
+use guest::{LEFT, Lab, Pair, RIGHT};
 use image::Image;
 use machine::Machine;
 use scenario::{ALL, Scenario, Set};
@@ -30,11 +31,17 @@ usage: cargo run -p lab -- COMMAND
   NAME...          run these
   list             list the scenarios
   shell COMMANDS   run shell commands in a guest and print their output
+  pair LEFT RIGHT  run shell commands in two guests on one wire, in the left one, and a second later in the right one;
+                   what passes on the wire is kept in lab/pair/wire.pcap of cargo's target directory
 
-The words of lab/src/guest/lib.sh are at hand in the guest: give ADDRESS DRIVER, disk_of ADDRESS NSID, ...";
+The words of lab/src/guest/lib.sh are at hand in the guest: give ADDRESS DRIVER, disk_of ADDRESS NSID, rxe DEVICE,
+rxe_alone, ...";
 
 /// For `shell`, behind which somebody sits who can interrupt it.
 const SHELL_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// What the left guest of a pair is given to get ready.
+const HEAD_START_S: u32 = 1;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +60,7 @@ fn command(words: &[String]) -> Result<ExitCode> {
         [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
         ["list"] => list(),
         ["shell", script] => return shell(script),
+        ["pair", left, right] => return pair(left, right),
         ["all"] => return run(ALL),
         ["smoke"] => return run(&select(|scenario| scenario.set == Set::Smoke)),
         _ => {
@@ -94,4 +102,24 @@ fn shell(script: &str) -> Result<ExitCode> {
     let outcome = guest.wait(task, SHELL_TIMEOUT)?;
     print!("{}", outcome.output);
     Ok(ExitCode::from(u8::try_from(outcome.status).unwrap_or(1)))
+}
+
+fn pair(left: &str, right: &str) -> Result<ExitCode> {
+    let binaries = binaries::build()?;
+    let logs = binaries.target.join("lab").join("pair");
+    let lab = Lab { image: Image::ready()?, binaries: binaries.programs, logs };
+    let mut pair = Pair::boot(&lab)?;
+    let mut outcomes = Vec::new();
+    pair.captured("wire", |pair| {
+        let first = pair.left.start(&format!("set +eu; {left}"))?;
+        let second = pair.right.start(&format!("set +eu; sleep {HEAD_START_S}; {right}"))?;
+        outcomes.push(pair.right.wait(second, SHELL_TIMEOUT)?);
+        outcomes.push(pair.left.wait(first, SHELL_TIMEOUT)?);
+        Ok(())
+    })?;
+    for (side, outcome) in [RIGHT, LEFT].iter().zip(&outcomes) {
+        println!("== {} ended with {}\n{}", side.name, outcome.status, outcome.output);
+    }
+    let is_good = outcomes.iter().all(|outcome| outcome.status == 0);
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Packages that the host's part of the lab needs.
-pub const PACKAGES: &[&str] = &["qemu-system-x86", "seabios", "ipxe-qemu", "kmod", "squashfs-tools"];
+pub const PACKAGES: &[&str] =
+    &["qemu-system-x86", "seabios", "ipxe-qemu", "kmod", "squashfs-tools", "tshark"];
 
 /// Where Debian puts libraries of this architecture.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
@@ -37,6 +38,15 @@ impl Toolbox {
             command.arg("-L").arg(self.root.join(firmware));
         }
         command.env("QEMU_MODULE_DIR", self.root.join(LIBRARIES).join("qemu"));
+        command
+    }
+
+    /// The decoder of captures, told where its data are. It finds no configuration of the user's.
+    pub fn tshark(&self) -> Command {
+        let mut command = self.command("tshark", "usr/bin/tshark");
+        command.env("WIRESHARK_DATA_DIR", self.root.join("usr/share/wireshark"));
+        command.env("WIRESHARK_PLUGIN_DIR", self.root.join(LIBRARIES).join("wireshark/plugins"));
+        command.env("WIRESHARK_CONFIG_DIR", self.root.join("nothing"));
         command
     }
 

@@ -50,3 +50,63 @@ interrupts() {
     awk -v a="($1)" 'index($0, "vfio-msi") && index($0, a) { for (i = 2; i < NF; i++) if ($i ~ /^[0-9]+$/) n += $i }
         END { print n + 0 }' /proc/interrupts
 }
+
+# join_wire NUMBER: this guest's addresses on the wire to the other guest, 10.0.0.NUMBER and fd00::NUMBER
+join_wire() {
+    modprobe virtio_net
+    ip link set eth0 mtu 4200 up
+    ip address add 10.0.0.$1/24 dev eth0
+    ip address add fd00::$1/64 dev eth0 nodad
+}
+
+# rxe DEVICE: the kernel's soft RoCE on a network device, and librdmacm's way to it. Not beside our own: both want UDP
+# port 4791
+rxe() {
+    modprobe rdma_rxe
+    modprobe rdma_ucm
+    rdma link add rxe0 type rxe netdev "$1"
+    for look in 1 2 3 4 5 6 7 8 9 10; do
+        ibv_devinfo -d rxe0 | grep -q PORT_ACTIVE && return 0
+        usleep 100000
+    done
+    echo "rxe0 on $1 does not come up"
+    return 1
+}
+
+# rxe_alone: the same on a network device that leads nowhere, for what runs in one guest: 10.0.0.1 and fd00::1
+rxe_alone() {
+    modprobe dummy
+    ip link add dummy0 type dummy
+    ip link set dummy0 mtu 4200 up
+    ip address add 10.0.0.1/24 dev dummy0
+    ip address add fd00::1/64 dev dummy0 nodad
+    rxe dummy0
+}
+
+# lose PERCENT: packets that this guest sends are lost from here on; 0 ends it
+lose() {
+    modprobe sch_netem
+    tc qdisc replace dev eth0 root netem limit 10000 loss "$1%"
+}
+
+# listening PORT: waits until somebody listens there, by the kernel's RDMA or by TCP
+listening() {
+    looks=0
+    while [ $looks -lt 300 ]; do
+        rdma resource show cm_id | grep -q "LISTEN.*:$1 " && return 0
+        netstat -ltn | grep -q ":$1 " && return 0
+        looks=$((looks + 1))
+        usleep 100000
+    done
+    echo "nobody listens on port $1"
+    return 1
+}
+
+# rping_to ADDRESS COUNT BYTES: pings by the kernel's RDMA, and every byte must come back right. rping's exit status does
+# not tell: at its end one of its threads may read the descriptor that the other has closed
+rping_to() {
+    rping -c -a "$1" -C "$2" -S "$3" -v -V >/tmp/rping.out 2>&1 || echo "rping ended with $?"
+    cat /tmp/rping.out
+    [ "$(grep -c '^ping data: rdma-ping-' /tmp/rping.out)" = "$2" ] || { echo "not $2 pings came back"; return 1; }
+    ! grep 'mismatch' /tmp/rping.out
+}

@@ -2,6 +2,7 @@
 
 mod boot;
 mod channel;
+mod pair;
 mod qmp;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 pub use boot::Lab;
 use boot::{BOOT_TIMEOUT, Process};
 use channel::Channel;
+pub use pair::{LEFT, Pair, RIGHT};
 pub use qmp::{Qmp, Traffic};
 
 use crate::clock::Deadline;

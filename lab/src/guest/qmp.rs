@@ -1,5 +1,6 @@
 //! QEMU's monitor: what happens to the guest's hardware from outside.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,6 +11,9 @@ use crate::error::{LabError, Result};
 
 /// QEMU answers at once, if its main loop is not held up by the emulation.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// QEMU's name of what captures.
+const CAPTURE_ID: &str = "capture";
 
 /// A connection to QEMU's monitor, past its greeting.
 #[derive(Debug)]
@@ -73,6 +77,17 @@ impl Qmp {
     pub fn is_plugged(&mut self, id: &str) -> Result<bool> {
         let listed = self.run("qom-list", &json!({ "path": "/machine/peripheral" }))?;
         Ok(listed.as_array().into_iter().flatten().any(|one| one["name"] == id))
+    }
+
+    /// Writes down what passes a network end, from now on, in a new file.
+    pub fn begin_capture(&mut self, netdev: &str, file: &Path) -> Result<()> {
+        let filter = json!({ "qom-type": "filter-dump", "id": CAPTURE_ID, "netdev": netdev, "file": file });
+        self.run("object-add", &filter).map(drop)
+    }
+
+    /// Ends it.
+    pub fn end_capture(&mut self) -> Result<()> {
+        self.run("object-del", &json!({ "id": CAPTURE_ID })).map(drop)
     }
 
     /// Turns an event of QEMU's log on or off.

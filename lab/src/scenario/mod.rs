@@ -10,6 +10,7 @@ mod identify;
 mod interrupts;
 mod killed;
 mod namespaces_change;
+mod rdma_kernels;
 mod reset_midway;
 mod silent;
 mod stall;
@@ -70,6 +71,7 @@ pub const ALL: &[Scenario] = &[
     stall::SCENARIO,
     silent::SCENARIO,
     namespaces_change::SCENARIO,
+    rdma_kernels::SCENARIO,
     bench::SCENARIO,
 ];
 
