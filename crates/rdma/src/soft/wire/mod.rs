@@ -5,8 +5,10 @@
 //! sent, [`Packet::parse`] what they mean. Sending: [`Headers::write`], then an [`Icrc`] over headers and payload, whose
 //! [`Trailer`] ends the packet.
 
+mod crc;
 mod extension;
 mod icrc;
+mod lengths;
 mod number;
 mod opcode;
 mod packet;

@@ -8,7 +8,7 @@ use super::number::{Psn, Qpn};
 use super::opcode::{Opcode, UnknownOpcode};
 
 /// Bytes of the base transport header.
-const BTH_BYTES: usize = 12;
+pub(super) const BTH_BYTES: usize = 12;
 
 /// Room for all headers of a packet.
 pub const HEADERS_BYTES_MAX: usize = BTH_BYTES + EXTENSION_BYTES_MAX;
