@@ -95,6 +95,9 @@ impl Icrc {
     /// Begins with the headers, as [`super::Headers::write`] has written them, of a packet with so much payload: at most
     /// [`super::PAYLOAD_BYTES_MAX`]. `ip_id` is what the IPv4 header will have as its identification; "don't fragment" must
     /// be set there. IPv6 has none.
+    ///
+    /// # Panics
+    /// If the packet is longer than any can be: the path MTU was not kept.
     #[inline]
     pub fn new(addresses: &Addresses, ip_id: u16, headers: &[u8], payload_bytes: u32) -> Self {
         let pad_bytes = pad_bytes(payload_bytes);
@@ -180,3 +183,6 @@ fn update_bth(register: Register, &[a, b, c, d, _, e, f, g, rest @ ..]: &[u8; BT
 fn icrc(register: Register) -> [u8; ICRC_BYTES] {
     (!register.0).to_le_bytes()
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,3 +147,6 @@ fn without_pad(payload: &[u8], pad_bytes: u8) -> Result<&[u8], PacketError> {
     let bytes = payload.len().checked_sub(usize::from(pad_bytes)).ok_or(PacketError::Truncated)?;
     Ok(&payload[..bytes])
 }
+
+#[cfg(test)]
+mod tests;
