@@ -1,4 +1,5 @@
 //! RoCEv2 in userspace.
 
 pub mod link;
+pub mod rc;
 pub mod wire;
