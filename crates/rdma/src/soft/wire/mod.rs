@@ -9,6 +9,7 @@ mod crc;
 mod extension;
 mod icrc;
 mod lengths;
+pub mod mad;
 mod number;
 mod opcode;
 mod packet;
