@@ -6,6 +6,8 @@
 //! Connected queue pairs carry SEND, SEND with invalidate, RDMA WRITE and RDMA READ between registered memory. The
 //! contract is [`Endpoint`]'s; one conformance suite holds every provider to it.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod connection;
 mod counters;
 mod device;

@@ -70,6 +70,7 @@ pub trait Request: Send {
 /// - A peer touches memory only through a bound window, inside its bounds, within its rights, on its queue pair.
 /// - When a connection ends, for whatever reason, both queues flush: every piece of work left completes with
 ///   [`crate::WorkError::Flushed`] (the one that caused it with its cause), and one [`ConnectionEvent::Closed`] is told.
+///   Work that is posted later, until the queue pair is destroyed, flushes as well.
 /// - Destroying a queue pair drops its remaining work without completions. Its memory goes back when neither the device nor
 ///   the peer can touch it; completions of it that were not yet polled are not given any more.
 pub trait Endpoint: Send {
