@@ -5,6 +5,8 @@
 //! sent, [`Packet::parse`] what they mean. Sending: [`Headers::write`], then an [`Icrc`] over headers and payload, whose
 //! [`Trailer`] ends the packet.
 
+#[cfg(test)]
+mod captures;
 mod crc;
 mod extension;
 mod icrc;
