@@ -14,6 +14,7 @@ mod program;
 mod scenario;
 mod toolbox;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,7 +31,8 @@ usage: cargo run -p lab -- COMMAND
   smoke            run those that run at every change
   NAME...          run these
   list             list the scenarios
-  shell COMMANDS   run shell commands in a guest and print their output
+  shell COMMANDS [PROGRAM...]
+                   run shell commands in a guest and print their output; these programs of the host are in its path
   pair LEFT RIGHT  run shell commands in two guests on one wire, in the left one, and a second later in the right one;
                    what passes on the wire is kept in lab/pair/wire.pcap of cargo's target directory
 
@@ -59,7 +61,7 @@ fn command(words: &[String]) -> Result<ExitCode> {
     match words[..] {
         [] | ["help" | "--help" | "-h"] => println!("{USAGE}"),
         ["list"] => list(),
-        ["shell", script] => return shell(script),
+        ["shell", script, ref programs @ ..] => return shell(script, programs),
         ["pair", left, right] => return pair(left, right),
         ["all"] => return run(ALL),
         ["smoke"] => return run(&select(|scenario| scenario.set == Set::Smoke)),
@@ -93,8 +95,9 @@ fn run(scenarios: &[Scenario]) -> Result<ExitCode> {
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn shell(script: &str) -> Result<ExitCode> {
-    let binaries = binaries::build()?;
+fn shell(script: &str, programs: &[&str]) -> Result<ExitCode> {
+    let mut binaries = binaries::build()?;
+    binaries.programs.extend(programs.iter().map(PathBuf::from));
     let logs = binaries.target.join("lab").join("shell");
     let lab = Lab { image: Image::ready()?, binaries: binaries.programs, logs };
     let mut guest = lab.boot(&Machine::default())?;

@@ -75,7 +75,7 @@ rxe() {
 
 # rxe_alone: the same on a network device that leads nowhere, for what runs in one guest: 10.0.0.1 and fd00::1
 rxe_alone() {
-    modprobe dummy
+    modprobe dummy numdummies=0
     ip link add dummy0 type dummy
     ip link set dummy0 mtu 4200 up
     ip address add 10.0.0.1/24 dev dummy0
