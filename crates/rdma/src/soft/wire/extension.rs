@@ -23,7 +23,7 @@ pub struct Reth {
     pub bytes: u32,
 }
 
-/// How long to wait after "receiver not ready": a code of 5 bits (table 45).
+/// How long to wait after "receiver not ready": a code of 5 bits (9.7.5.2.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RnrTimer(u8);
 
@@ -55,7 +55,7 @@ impl RnrTimer {
     }
 }
 
-/// Why a request was not carried out (table 46).
+/// Why a request was not carried out (9.7.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum NakCode {
@@ -69,7 +69,7 @@ pub enum NakCode {
     RemoteOperation = 3,
 }
 
-/// What an acknowledgement says (table 44).
+/// What an acknowledgement says (9.3.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syndrome {
     /// All up to this packet was done.
@@ -135,9 +135,9 @@ pub enum Extension {
     Reth(Reth),
     /// An acknowledgement.
     Aeth(Aeth),
-    /// The key to invalidate (IETH, 9.3.7).
+    /// The key to invalidate (IETH).
     Invalidate(u32),
-    /// Immediate data (9.3.6).
+    /// Immediate data.
     Immediate(u32),
     /// Where an RDMA WRITE goes, and immediate data.
     RethImmediate(Reth, u32),
@@ -145,7 +145,7 @@ pub enum Extension {
     Deth(Deth),
 }
 
-/// Which extension an operation code has (table 39).
+/// Which extension an operation code has (9.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     None,
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn timers_of_table_45() {
+    fn timers_are_as_tabled() {
         let us = |code| RnrTimer::new(code).duration().as_micros();
         assert_eq!((us(0), us(1), us(5), us(14), us(31)), (655_360, 10, 60, 1_280, 491_520));
         assert_eq!(RnrTimer::new(0x2e).code(), 14);

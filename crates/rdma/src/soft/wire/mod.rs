@@ -22,5 +22,5 @@ pub use number::{Psn, Qpn, QpnError};
 pub use opcode::{Opcode, UnknownOpcode};
 pub use packet::{HEADERS_BYTES_MAX, Headers, PAYLOAD_BYTES_MAX, Packet, PacketError};
 
-/// The UDP port of RoCEv2 (annex A17.9.1).
+/// The UDP port of RoCEv2 (annex A17).
 pub const UDP_PORT: u16 = 4791;

@@ -7,7 +7,7 @@ use thiserror::Error;
 /// Values of 24 bits.
 const MASK: u32 = 0x00ff_ffff;
 
-/// A packet sequence number: 24 bits, counted around (9.2.2).
+/// A packet sequence number: 24 bits, counted around (9.7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Psn(u32);
 
@@ -83,7 +83,7 @@ pub struct QpnError(pub u32);
 pub struct Qpn(u32);
 
 impl Qpn {
-    /// The general services queue pair, to which connection management is sent (3.5.10).
+    /// The general services queue pair, to which connection management is sent.
     pub const CONNECTION_MANAGER: Self = Self(1);
 
     /// Below 2^24.

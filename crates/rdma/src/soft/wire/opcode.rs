@@ -1,4 +1,4 @@
-//! What kind of packet it is (table 38).
+//! What kind of packet it is (9.2.1).
 
 use thiserror::Error;
 
