@@ -78,10 +78,14 @@ pub struct LinkCounters {
     pub packets_received: u64,
     /// Bytes of them, the UDP payload each.
     pub bytes_received: u64,
-    /// Packets dropped because they are too short for a BTH and an ICRC, or too long for a packet.
+    /// Packets dropped because of their length: no packet is so short or so long.
     pub dropped_malformed: u64,
     /// Packets dropped because their ICRC was wrong.
     pub dropped_icrc: u64,
+    /// Packets for another shard, handed over to it.
+    pub packets_handed_over: u64,
+    /// Packets that others have received for this shard and that were dropped: too many waited.
+    pub dropped_handover: u64,
     /// Payload bytes copied on the way out: those outside registered memory, and packets of very many pieces.
     pub bytes_copied: u64,
     /// System calls that sent or received.

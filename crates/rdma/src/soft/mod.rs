@@ -3,4 +3,5 @@
 pub mod cm;
 pub mod link;
 pub mod rc;
+pub mod udp;
 pub mod wire;
