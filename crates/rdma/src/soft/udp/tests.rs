@@ -1,17 +1,15 @@
 //! The link over real sockets of the loopback. Each test has addresses of its own, for tests run at once.
 
-use std::net::{IpAddr, Ipv6Addr, UdpSocket};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv6Addr};
 
-use dma::{MemoryOptions, Pool, PoolOptions, ScatterList, Segment};
+use dma::{MemoryOptions, Pool, PoolOptions, Segment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
 
 use super::*;
 use crate::device::PathMtu;
-use crate::error::OpenError;
 use crate::soft::link::{Link, Path, PayloadRef};
-use crate::soft::wire::{Extension, Headers, Opcode, Packet, Psn, Qpn, Reth, UDP_PORT};
+use crate::soft::wire::{Extension, Headers, Opcode, Packet, Psn, Qpn, Reth};
 
 /// Looks at a socket, each waiting for up to a second, before a test gives up.
 const LOOKS_MAX: usize = 2000;
@@ -33,7 +31,7 @@ fn segment(bytes: u32, seed: u32) -> Segment {
 }
 
 fn pattern(bytes: u32, seed: u32) -> Vec<u8> {
-    (0..bytes).map(|at| (at.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13) as u8).collect()
+    (0..bytes).map(|at| at.wrapping_mul(2_654_435_761).wrapping_add(seed).to_le_bytes()[2]).collect()
 }
 
 fn headers(opcode: Opcode, queue_pair: u32, psn: u32) -> Headers {
@@ -71,7 +69,8 @@ fn wait(link: &UdpLink) {
         // SAFETY: the descriptors are the link's, which is borrowed for this function.
         .map(|descriptor| unsafe { BorrowedFd::borrow_raw(*descriptor) })
         .collect();
-    let mut polled: Vec<_> = borrowed.iter().map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
+    let mut polled: Vec<_> =
+        borrowed.iter().map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
     poll(&mut polled, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })).unwrap();
 }
 
