@@ -11,6 +11,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("block", &["dma", "nvme-spec"]),
     ("nvme-driver", &["block", "dma", "nvme-spec"]),
     ("rdma", &["block", "dma"]),
+    // It carries datagrams and knows nobody who sends them.
+    ("sim", &["block"]),
     // The software SSD takes the seam `nvme_driver::pci` and the function that opens a controller; the driver's queue
     // code is private to it.
     ("nvme-model", &["block", "dma", "nvme-driver", "nvme-spec"]),
