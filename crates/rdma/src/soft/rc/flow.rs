@@ -109,6 +109,12 @@ pub struct ReadBudget {
 }
 
 impl ReadBudget {
+    /// Whether nothing is under way.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.in_flight == 0
+    }
+
     #[inline]
     pub(super) const fn admits(&self, bytes: u32) -> bool {
         self.in_flight == 0 || self.in_flight + bytes <= READ_BYTES_IN_FLIGHT_MAX

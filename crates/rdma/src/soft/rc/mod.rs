@@ -17,6 +17,8 @@ mod receive_queue;
 mod requester;
 mod responder;
 mod rtt;
+#[cfg(test)]
+mod tests;
 
 pub use context::{Context, Outbox, Window, Windows};
 pub use failure::{Event, Failure};

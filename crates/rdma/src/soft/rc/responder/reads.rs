@@ -50,10 +50,10 @@ impl Read {
         self.next < self.end
     }
 
-    /// Makes it answer the packets from `from` to `to`; those that it will come to anyway are left to their turn.
+    /// Makes it answer the packets from `from` to `to`, besides those that it was about to answer.
     fn answer_again(&mut self, from: u32, to: u32) {
-        if self.is_pending() && self.next <= from {
-            self.end = self.end.max(to);
+        if self.is_pending() {
+            (self.next, self.end) = (self.next.min(from), self.end.max(to));
         } else {
             (self.next, self.end) = (from, to);
         }
@@ -83,10 +83,9 @@ impl Reads {
             return Err(Denial::Refused(NakCode::InvalidRequest));
         }
         if self.reads.len() >= usize::from(parameters.responder_resources) {
-            match self.reads.pop_front() {
-                Some(oldest) if oldest.was_answered => self.pending -= u32::from(oldest.is_pending()),
-                _ => return Err(Denial::Refused(NakCode::InvalidRequest)),
-            }
+            let oldest = self.reads.pop_front_if(|oldest| oldest.was_answered);
+            let oldest = oldest.ok_or(Denial::Refused(NakCode::InvalidRequest))?;
+            self.pending -= u32::from(oldest.is_pending());
         }
         self.reads.push_back(Read { first, packets, reth, next: 0, end: packets, was_answered: false });
         self.pending += 1;

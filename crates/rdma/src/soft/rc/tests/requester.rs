@@ -1,0 +1,519 @@
+//! The work of this side, packet by packet.
+
+use super::*;
+use crate::soft::rc::{Failure, State};
+
+const REMOTE: RemoteMemory = RemoteMemory { address: ADDRESS, key: KEY };
+const OK: Result<Option<Message>, WorkError> = Ok(None);
+
+fn unsignaled(work: SendWork) -> SendWork {
+    SendWork { signaled: false, ..work }
+}
+
+fn fenced(work: SendWork) -> SendWork {
+    SendWork { fenced: true, ..work }
+}
+
+fn send(id: u64) -> SendWork {
+    inline(id, SendOp::Send, b"x")
+}
+
+/// A READ of so many bytes from the beginning of the peer's window.
+fn read(id: u64, bytes: u32) -> SendWork {
+    work(id, SendOp::Read(REMOTE), segment(&pool(1), &vec![0; bytes as usize]))
+}
+
+fn response(opcode: Opcode, psn: u32) -> Headers {
+    let aeth = Aeth { syndrome: Syndrome::Ack { credits: 31 }, msn: 0 };
+    let extension =
+        if opcode == Opcode::ReadResponseMiddle { Extension::None } else { Extension::Aeth(aeth) };
+    headers(opcode, psn, extension)
+}
+
+fn numbers(sent: &[Sent]) -> Vec<u32> {
+    sent.iter().map(|sent| sent.headers.psn.value()).collect()
+}
+
+fn asks(sent: &[Sent]) -> Vec<bool> {
+    sent.iter().map(|sent| sent.headers.ack_request).collect()
+}
+
+#[test]
+fn messages_become_packets_of_one_mtu() {
+    use Opcode::*;
+    let data = pattern(600, 2);
+    let pool = pool(8);
+    let parts = |bytes: usize| segment(&pool, &data[..bytes]);
+    let cases: &[(SendOp, usize, &[Opcode])] = &[
+        (SendOp::Send, 600, &[SendFirst, SendMiddle, SendLast]),
+        (SendOp::Send, 512, &[SendFirst, SendLast]),
+        (SendOp::Send, 256, &[SendOnly]),
+        (SendOp::Send, 0, &[SendOnly]),
+        (SendOp::SendInvalidate(KEY), 257, &[SendFirst, SendLastInvalidate]),
+        (SendOp::SendInvalidate(KEY), 1, &[SendOnlyInvalidate]),
+        (SendOp::Write(REMOTE), 600, &[WriteFirst, WriteMiddle, WriteLast]),
+        (SendOp::Write(REMOTE), 3, &[WriteOnly]),
+    ];
+    for (op, bytes, opcodes) in cases {
+        let mut side = Side::ready(&parameters());
+        side.post([work(1, *op, parts(*bytes))]);
+        let sent = side.transmit(us(0));
+        let expected: Vec<_> = opcodes.iter().copied().zip(100..).collect();
+        assert_eq!(summary(&sent), expected);
+        assert_eq!(sent.iter().flat_map(|sent| sent.payload.clone()).collect::<Vec<_>>(), data[..*bytes]);
+        let mut extensions = vec![Extension::None; sent.len()];
+        match op {
+            SendOp::SendInvalidate(key) => *extensions.last_mut().unwrap() = Extension::Invalidate(key.0),
+            SendOp::Write(_) => extensions[0] = reth(ADDRESS, *bytes as u32),
+            _ => {}
+        }
+        assert_eq!(sent.iter().map(|sent| sent.headers.extension).collect::<Vec<_>>(), extensions);
+        assert_eq!(asks(&sent).iter().rposition(|asks| *asks), Some(sent.len() - 1), "only the last asks");
+        assert!(sent.iter().all(|sent| sent.headers.destination == qpn(PEER_NUMBER)));
+    }
+}
+
+#[test]
+fn work_completes_when_it_is_acknowledged() {
+    let mut side = Side::ready(&parameters());
+    side.post([work(1, SendOp::Send, segment(&pool(1), &[0; 600])), send(2), send(3)]);
+    assert_eq!(numbers(&side.transmit(us(0))), [100, 101, 102, 103, 104]);
+    side.feed(us(1), ack(101), b"");
+    assert_eq!(side.ended(), []);
+    side.feed(us(1), ack(103), b"");
+    assert_eq!(side.ended(), [(1, OK), (2, OK)]);
+    side.feed(us(1), ack(102), b"");
+    side.feed(us(1), ack(105), b"");
+    assert_eq!(side.ended(), [], "old and not yet sent numbers mean nothing");
+    side.feed(us(1), ack(104), b"");
+    assert_eq!(side.ended(), [(3, OK)]);
+    assert_eq!(side.queue_pair.next_timeout(), None);
+    assert!(side.flow.is_idle());
+}
+
+#[test]
+fn success_that_is_not_signaled_is_silent() {
+    let pool = pool(2);
+    let mut side = Side::ready(&parameters());
+    let quiet = |id| unsignaled(work(id, SendOp::Write(REMOTE), segment(&pool, b"data")));
+    side.post([quiet(1), send(2)]);
+    assert_eq!(asks(&side.transmit(us(0))), [false, true]);
+    side.feed(us(1), ack(101), b"");
+    assert_eq!(side.ended(), [(2, OK)]);
+    assert_eq!(pool.available(), 2, "its memory was let go");
+    side.post([quiet(3), quiet(4)]);
+    assert_eq!(asks(&side.transmit(us(1))), [false, true], "the last of a batch asks");
+    side.feed(us(2), ack(103), b"");
+    assert_eq!((side.ended(), pool.available()), (vec![], 2));
+}
+
+#[test]
+fn numbers_wrap() {
+    let mut side = Side::ready(&Parameters { send_psn: Psn::new(0x00ff_fffe), ..parameters() });
+    side.post((1..5).map(send));
+    assert_eq!(numbers(&side.transmit(us(0))), [0x00ff_fffe, 0x00ff_ffff, 0, 1]);
+    side.feed(us(1), ack(0), b"");
+    assert_eq!(side.ended(), [(1, OK), (2, OK), (3, OK)]);
+    side.feed(us(1), nak(1, NakCode::SequenceError), b"");
+    assert_eq!(numbers(&side.transmit(us(1))), [1]);
+}
+
+#[test]
+fn a_gap_makes_all_from_there_go_again() {
+    let mut side = Side::ready(&parameters());
+    side.post((1..6).map(send));
+    side.transmit(us(0));
+    let window = side.flow.window_bytes();
+    side.feed(us(10), nak(102, NakCode::SequenceError), b"");
+    assert_eq!(side.ended(), [(1, OK), (2, OK)]);
+    assert!(side.flow.window_bytes() < window);
+    assert_eq!(numbers(&side.transmit(us(10))), [102, 103, 104]);
+    side.feed(us(11), nak(102, NakCode::SequenceError), b"");
+    assert_eq!(side.transmit(us(11)), [], "the same gap is not news");
+    assert_eq!((side.counters.packets_resent, side.counters.naks_received), (3, 2));
+    side.feed(us(12), ack(104), b"");
+    assert_eq!(side.ended(), [(3, OK), (4, OK), (5, OK)]);
+    assert!(side.flow.is_idle());
+}
+
+#[test]
+fn a_late_acknowledgement_counts_while_all_is_sent_again() {
+    let mut side = Side::ready(&parameters());
+    side.post((1..6).map(send));
+    side.transmit(us(0));
+    side.feed(us(10), nak(101, NakCode::SequenceError), b"");
+    assert_eq!(numbers(&side.transmit_some(us(10), 1)), [101]);
+    side.feed(us(11), ack(103), b"");
+    assert_eq!(numbers(&side.transmit(us(11))), [104]);
+    side.feed(us(12), ack(104), b"");
+    assert_eq!(side.ended().len(), 5);
+    assert!(side.flow.is_idle());
+}
+
+#[test]
+fn a_receiver_that_is_not_ready_is_given_its_time() {
+    let mut side = Side::ready(&parameters());
+    side.post((1..4).map(send));
+    side.transmit(us(0));
+    let window = side.flow.window_bytes();
+    let not_ready = |psn| acknowledge(psn, Syndrome::ReceiverNotReady { timer: RnrTimer::new(14) });
+    for round in 0..100 {
+        let now = us(10 + round * 5000);
+        side.feed(now, not_ready(101), b"");
+        side.feed(now, nak(101, NakCode::SequenceError), b"");
+        assert_eq!(side.queue_pair.next_timeout(), Some(now.after_ns(1_280_000)));
+        assert_eq!(side.timeout(now.after_ns(1_279_999)), None);
+        assert_eq!(side.transmit(now), []);
+        side.timeout(now.after_ns(1_280_000));
+        assert_eq!(numbers(&side.transmit(now.after_ns(1_280_000))), [101, 102], "round {round}");
+    }
+    assert_eq!(side.ended(), [(1, OK)]);
+    assert!(side.flow.window_bytes() >= window, "nothing was lost");
+}
+
+#[test]
+fn patience_with_a_receiver_that_is_not_ready_can_end() {
+    let mut side = Side::ready(&Parameters { rnr_retries: 2, ..parameters() });
+    side.post((1..4).map(send));
+    let not_ready = |psn| acknowledge(psn, Syndrome::ReceiverNotReady { timer: RnrTimer::new(1) });
+    for round in 0..2 {
+        side.transmit(us(round * 100));
+        assert_eq!(side.feed(us(round * 100), not_ready(101), b""), None);
+        side.timeout(us(round * 100 + 10));
+    }
+    side.transmit(us(300));
+    assert_eq!(side.feed(us(300), not_ready(101), b""), Some(Event::Failed(Failure::ReceiverNotReady)));
+    let expected = [(1, OK), (2, Err(WorkError::ReceiverNotReady)), (3, Err(WorkError::Flushed))];
+    assert_eq!(side.ended(), expected);
+}
+
+#[test]
+fn a_refusal_ends_the_work_that_it_is_about_and_flushes_the_rest() {
+    let cases = [
+        (NakCode::InvalidRequest, WorkError::RemoteInvalidRequest),
+        (NakCode::RemoteAccess, WorkError::RemoteAccess),
+        (NakCode::RemoteOperation, WorkError::RemoteOperation),
+    ];
+    for (code, error) in cases {
+        let mut side = Side::ready(&parameters());
+        side.post_receive(9, pool(1).take().unwrap());
+        side.post([send(1), read(2, 10), unsignaled(send(3)), send(4), unsignaled(send(5))]);
+        side.transmit(us(0));
+        let event = side.feed(us(1), nak(103, code), b"");
+        assert_eq!(event, Some(Event::Failed(Failure::RefusedByPeer(code))));
+        let flushed = Err(WorkError::Flushed);
+        let expected = [(1, OK), (2, flushed), (3, flushed), (4, Err(error)), (5, flushed), (9, flushed)];
+        assert_eq!(side.ended(), expected);
+        assert_eq!(side.queue_pair.state(), State::Error);
+        assert!(side.flow.is_idle() && side.reads.is_idle());
+    }
+}
+
+#[test]
+fn silence_is_probed_with_one_packet_less_and_less_often() {
+    let mut side = Side::ready(&parameters());
+    side.post((1..4).map(|id| unsignaled(send(id))));
+    assert_eq!(asks(&side.transmit(us(0))), [false, false, true]);
+    let mut waits = Vec::new();
+    let mut now = us(0);
+    for _ in 0..7 {
+        let next = side.queue_pair.next_timeout().unwrap();
+        waits.push(next.ns_since(now) / 1_000_000);
+        now = next;
+        assert_eq!(side.timeout(now), None);
+        let sent = side.transmit(now);
+        assert_eq!((numbers(&sent), asks(&sent)), (vec![100], vec![true]));
+        assert!(!side.queue_pair.has_work());
+    }
+    // Doubled from 20 ms, but never more than the standard's 4.096 us * 2^17.
+    assert_eq!(waits, [20, 40, 80, 160, 320, 536, 536]);
+    side.feed(now, ack(100), b"");
+    assert_eq!(numbers(&side.transmit(now)), [101, 102], "the rest follows");
+    assert_eq!(side.queue_pair.next_timeout().unwrap().ns_since(now) / 1_000_000, 20);
+    assert_eq!(side.counters.timeouts, 7);
+}
+
+#[test]
+fn a_quick_peer_is_asked_again_after_a_millisecond() {
+    let mut side = Side::ready(&parameters());
+    side.post([send(1)]);
+    side.transmit(us(0));
+    side.feed(us(8), ack(100), b"");
+    side.post([send(2)]);
+    side.transmit(us(20));
+    assert_eq!(side.queue_pair.next_timeout(), Some(us(1020)));
+}
+
+#[test]
+fn eight_timeouts_of_silence_end_the_connection() {
+    let mut side = Side::ready(&parameters());
+    side.post([send(1), read(2, 5)]);
+    side.transmit(us(0));
+    let event = loop {
+        let next = side.queue_pair.next_timeout().unwrap();
+        if let Some(event) = side.timeout(next) {
+            // Eight times 4.096 us * 2^17, and not another whole one.
+            assert!((4_294_967..4_831_838).contains(&(next.ns_since(us(0)) / 1000)), "{next}");
+            break event;
+        }
+        side.transmit(next);
+    };
+    assert_eq!(event, Event::Failed(Failure::RetriesExceeded));
+    assert_eq!(side.ended(), [(1, Err(WorkError::RetriesExceeded)), (2, Err(WorkError::Flushed))]);
+    assert_eq!(side.queue_pair.next_timeout(), None);
+}
+
+#[test]
+fn a_peer_that_only_reports_gaps_is_left_in_the_end() {
+    let mut side = Side::ready(&parameters());
+    side.post([send(1), send(2)]);
+    let mut now = us(0);
+    let event = loop {
+        side.transmit(now);
+        now = now.after_ns(500_000);
+        if let Some(event) = side.feed(now, nak(100, NakCode::SequenceError), b"") {
+            break event;
+        }
+        if side.queue_pair.next_timeout().is_some_and(|at| at <= now)
+            && let Some(event) = side.timeout(now)
+        {
+            break event;
+        }
+        assert!(now < us(10_000_000));
+    };
+    assert_eq!(event, Event::Failed(Failure::RetriesExceeded));
+}
+
+#[test]
+fn a_read_is_done_when_its_data_is_there() {
+    let mut side = Side::ready(&parameters());
+    side.post([send(1), read(2, 600), send(3)]);
+    let sent = side.transmit(us(0));
+    assert_eq!(
+        summary(&sent),
+        [(Opcode::SendOnly, 100), (Opcode::ReadRequest, 101), (Opcode::SendOnly, 104)],
+        "a read takes the numbers of its response"
+    );
+    assert_eq!((sent[1].headers.extension, &sent[1].payload[..]), (reth(ADDRESS, 600), &b""[..]));
+    let data = pattern(600, 4);
+    side.feed(us(1), response(Opcode::ReadResponseFirst, 101), &data[..256]);
+    assert_eq!(side.ended(), [(1, OK)], "the response acknowledges what was before");
+    side.feed(us(1), response(Opcode::ReadResponseMiddle, 102), &data[256..512]);
+    side.feed(us(1), response(Opcode::ReadResponseLast, 103), &data[512..]);
+    let Outcome::Sent { data: Data::Memory(list), .. } = &side.completions[0].outcome else { panic!() };
+    assert_eq!(list_bytes(list), data);
+    assert_eq!(side.ended(), [(2, OK)]);
+    side.feed(us(1), ack(104), b"");
+    assert_eq!(side.ended(), [(3, OK)]);
+    assert!(side.reads.is_idle());
+    assert_eq!(side.counters.bytes_copied, 600);
+}
+
+#[test]
+fn an_acknowledgement_does_not_complete_a_read() {
+    let mut side = Side::ready(&parameters());
+    side.post([read(1, 600), send(2)]);
+    side.transmit(us(0));
+    side.feed(us(1), ack(102), b"");
+    side.feed(us(1), ack(103), b"");
+    assert_eq!(side.ended(), []);
+    assert_eq!(
+        summary(&side.transmit(us(1))),
+        [(Opcode::ReadRequest, 100), (Opcode::SendOnly, 103)],
+        "its response was lost"
+    );
+}
+
+#[test]
+fn a_read_goes_on_where_its_response_broke_off() {
+    let mut side = Side::ready(&parameters());
+    let data = pattern(1000, 6);
+    side.post([read(1, 1000)]);
+    side.transmit(us(0));
+    side.feed(us(10), response(Opcode::ReadResponseFirst, 100), &data[..256]);
+    side.feed(us(10), response(Opcode::ReadResponseMiddle, 102), &data[512..768]);
+    let sent = side.transmit(us(10));
+    assert_eq!(
+        (summary(&sent), sent[0].headers.extension),
+        (vec![(Opcode::ReadRequest, 101)], reth(ADDRESS + 256, 744))
+    );
+    side.feed(us(11), response(Opcode::ReadResponseLast, 103), &data[768..]);
+    assert_eq!(side.transmit(us(11)), [], "the same loss is not news");
+    side.feed(us(12), response(Opcode::ReadResponseMiddle, 101), &data[256..512]);
+    side.feed(us(12), response(Opcode::ReadResponseMiddle, 102), &data[512..768]);
+    side.feed(us(12), response(Opcode::ReadResponseMiddle, 102), &[0; 256]);
+    side.feed(us(12), response(Opcode::ReadResponseLast, 103), &data[768..]);
+    let Outcome::Sent { data: Data::Memory(list), .. } = &side.completions[0].outcome else { panic!() };
+    assert_eq!(list_bytes(list), data);
+    assert_eq!((side.counters.out_of_order, side.counters.packets_resent), (3, 1));
+    assert!(side.reads.is_idle());
+}
+
+#[test]
+fn a_resumed_response_may_begin_as_its_responder_likes() {
+    for resumed in [Opcode::ReadResponseFirst, Opcode::ReadResponseMiddle] {
+        let mut side = Side::ready(&parameters());
+        side.post([read(1, 1000)]);
+        side.transmit(us(0));
+        side.feed(us(10), response(Opcode::ReadResponseFirst, 100), &[1; 256]);
+        side.timeout(side.queue_pair.next_timeout().unwrap());
+        assert_eq!(numbers(&side.transmit(us(30_000))), [101]);
+        side.feed(us(30_010), response(resumed, 101), &[2; 256]);
+        side.feed(us(30_010), response(Opcode::ReadResponseMiddle, 102), &[3; 256]);
+        side.feed(us(30_010), response(Opcode::ReadResponseLast, 103), &[4; 232]);
+        assert_eq!(side.ended(), [(1, OK)]);
+    }
+}
+
+#[test]
+fn responses_of_the_wrong_length_are_dropped() {
+    let wrong = [
+        (Opcode::ReadResponseFirst, 255),
+        (Opcode::ReadResponseFirst, 0),
+        (Opcode::ReadResponseMiddle, 257),
+        (Opcode::ReadResponseOnly, 256),
+        (Opcode::ReadResponseLast, 256),
+    ];
+    for (opcode, bytes) in wrong {
+        let mut side = Side::ready(&parameters());
+        side.post([read(1, 300)]);
+        side.transmit(us(0));
+        side.feed(us(1), response(opcode, 100), &vec![1; bytes]);
+        assert_eq!(
+            (side.counters.dropped_malformed, side.counters.bytes_copied),
+            (1, 0),
+            "{opcode:?} {bytes}"
+        );
+        side.feed(us(1), response(Opcode::ReadResponseFirst, 100), &[1; 256]);
+        side.feed(us(1), response(Opcode::ReadResponseLast, 101), &[1; 45]);
+        assert_eq!(side.ended(), []);
+        side.feed(us(1), response(Opcode::ReadResponseLast, 101), &[1; 44]);
+        assert_eq!(side.ended(), [(1, OK)]);
+    }
+}
+
+#[test]
+fn data_for_a_send_is_dropped() {
+    let mut side = Side::ready(&parameters());
+    side.post([send(1)]);
+    side.transmit(us(0));
+    side.feed(us(1), response(Opcode::ReadResponseOnly, 100), b"x");
+    assert_eq!((side.ended(), side.counters.dropped_malformed), (vec![], 1));
+}
+
+#[test]
+fn reads_beyond_the_agreed_depth_wait() {
+    let mut side = Side::ready(&parameters());
+    side.post([read(1, 10), read(2, 10), read(3, 10), send(4)]);
+    assert_eq!(numbers(&side.transmit(us(0))), [100, 101]);
+    assert_eq!(side.turn, Turn::Idle);
+    side.feed(us(1), response(Opcode::ReadResponseOnly, 100), &[0; 10]);
+    assert!(side.queue_pair.has_work());
+    assert_eq!(summary(&side.transmit(us(1))), [(Opcode::ReadRequest, 102), (Opcode::SendOnly, 103)]);
+}
+
+#[test]
+fn fenced_work_waits_for_reads_and_for_nothing_else() {
+    let mut side = Side::ready(&parameters());
+    side.post([send(1), fenced(send(2)), read(3, 300), send(4), fenced(send(5))]);
+    assert_eq!(numbers(&side.transmit(us(0))), [100, 101, 102, 104]);
+    side.feed(us(1), response(Opcode::ReadResponseFirst, 102), &[0; 256]);
+    assert_eq!(numbers(&side.transmit(us(1))), []);
+    side.feed(us(1), response(Opcode::ReadResponseLast, 103), &[0; 44]);
+    assert_eq!(numbers(&side.transmit(us(1))), [105]);
+}
+
+#[test]
+fn a_large_read_is_asked_for_in_parts() {
+    let mut side = Side::ready(&Parameters { mtu: PathMtu::Bytes4096, ..parameters() });
+    side.post([read(1, 70_000)]);
+    let sent = side.transmit(us(0));
+    let requests: Vec<_> =
+        sent.iter().map(|sent| (sent.headers.psn.value(), sent.headers.extension)).collect();
+    assert_eq!(requests, [(100, reth(ADDRESS, 32_768)), (108, reth(ADDRESS + 32_768, 32_768))]);
+    for packet in 0..16 {
+        let opcode = match packet % 8 {
+            0 => Opcode::ReadResponseFirst,
+            7 => Opcode::ReadResponseLast,
+            _ => Opcode::ReadResponseMiddle,
+        };
+        side.feed(us(1), response(opcode, 100 + packet), &[0; 4096]);
+    }
+    let sent = side.transmit(us(1));
+    assert_eq!(sent[0].headers.extension, reth(ADDRESS + 65_536, 4464));
+    side.feed(us(2), response(Opcode::ReadResponseFirst, 116), &[0; 4096]);
+    side.feed(us(2), response(Opcode::ReadResponseLast, 117), &[0; 368]);
+    assert_eq!(side.ended(), [(1, OK)]);
+}
+
+#[test]
+fn reads_under_way_are_bounded_for_the_whole_endpoint() {
+    let parameters = Parameters { mtu: PathMtu::Bytes4096, initiator_depth: 16, ..parameters() };
+    let mut side = Side::ready(&parameters);
+    side.post([read(1, 256 << 10)]);
+    let sent = side.transmit(us(0));
+    assert_eq!(
+        (sent.len(), side.turn),
+        (3, Turn::Blocked),
+        "three times 32 KiB fit 128 KiB with their packets"
+    );
+    // Another queue pair of the endpoint finds the budget taken.
+    let mut other = Side::ready(&parameters);
+    std::mem::swap(&mut other.reads, &mut side.reads);
+    other.post([read(1, 32 << 10)]);
+    assert_eq!((other.transmit(us(0)), other.turn), (vec![], Turn::Blocked));
+    std::mem::swap(&mut other.reads, &mut side.reads);
+    side.queue_pair.release(&mut side.flow, &mut side.reads);
+    assert!(side.reads.is_idle());
+    assert_eq!(other.transmit(us(0)).len(), 1);
+}
+
+#[test]
+fn bytes_under_way_are_bounded_and_the_window_opens_by_acknowledgements() {
+    let mut side = Side::ready(&Parameters { mtu: PathMtu::Bytes4096, ..parameters() });
+    side.post([work(1, SendOp::Write(REMOTE), segment(&pool(1), &vec![0; 256 << 10]))]);
+    let sent = side.transmit(us(0));
+    // 64 KiB at first, by packets of 4096 + 512.
+    assert_eq!((sent.len(), side.turn), (14, Turn::Blocked));
+    let asking: Vec<u32> =
+        sent.iter().filter(|sent| sent.headers.ack_request).map(|sent| sent.headers.psn.value()).collect();
+    assert_eq!(asking, [107, 113], "every eighth, and the last before the window is full");
+    let (mut now, mut next, mut most) = (us(0), 113, 0);
+    while side.ended().is_empty() {
+        now = now.after_ns(10_000);
+        side.feed(now, ack(next), b"");
+        let sent = side.transmit(now);
+        most = most.max(sent.len());
+        next += sent.len() as u32;
+    }
+    assert_eq!((next, side.flow.window_bytes()), (163, 128 << 10));
+    assert_eq!(most, 28, "never more than 128 KiB with their packets");
+    assert!(side.flow.is_idle());
+}
+
+#[test]
+fn an_outbox_without_room_only_interrupts() {
+    let mut side = Side::ready(&parameters());
+    side.post([work(1, SendOp::Send, segment(&pool(1), &[0; 1000])), read(2, 300)]);
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        assert!(side.queue_pair.has_work());
+        sent.extend(side.transmit_some(us(0), 1));
+    }
+    assert_eq!(numbers(&sent), [100, 101, 102, 103, 104]);
+    assert!(!side.queue_pair.has_work());
+}
+
+#[test]
+fn work_that_does_not_fit_is_left() {
+    let mut side = Side::ready(&Parameters { initiator_depth: 0, ..parameters() });
+    let mut works = VecDeque::from([send(1), read(2, 1), send(3)]);
+    assert!(matches!(side.queue_pair.post_send(&mut works), Err(crate::PostError::Unfit(_))));
+    assert_eq!(works.iter().map(|work| work.id).collect::<Vec<_>>(), [2, 3]);
+    let mut side = Side::ready(&parameters());
+    let mut works = VecDeque::from([inline(1, SendOp::Read(REMOTE), b"x")]);
+    assert!(matches!(side.queue_pair.post_send(&mut works), Err(crate::PostError::Unfit(_))));
+    let mut works: VecDeque<_> = (0..70).map(send).collect();
+    assert_eq!(side.queue_pair.post_send(&mut works), Ok(()));
+    assert_eq!(works.front().map(|work| work.id), Some(64), "as deep as it was made");
+}
