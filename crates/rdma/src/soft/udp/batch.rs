@@ -245,3 +245,70 @@ impl Open {
             && peer == self.peer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::soft::wire::{Extension, Opcode, Psn, Qpn};
+
+    /// Pushes packets of (peer, queue pair, payload bytes); gives the packets of each message.
+    fn messages(batch: &mut Batch, packets: &[(u8, u32, usize)]) -> Vec<u16> {
+        for &(peer, queue_pair, bytes) in packets {
+            let headers = Headers {
+                opcode: Opcode::SendMiddle,
+                destination: Qpn::try_from(queue_pair).unwrap(),
+                psn: Psn::new(0),
+                ack_request: false,
+                solicited: false,
+                extension: Extension::None,
+            };
+            let path = Path { peer: [127, 0, 0, peer].into() };
+            assert!(batch.has_room());
+            batch.push(&path, &headers, PayloadRef::Bytes(&vec![0; bytes])).unwrap();
+        }
+        let packets = (0..batch.messages()).map(|index| batch.tally(index).packets).collect();
+        batch.clear();
+        packets
+    }
+
+    fn batch() -> Batch {
+        Batch::new([127, 0, 0, 1].into()).unwrap()
+    }
+
+    #[test]
+    fn packets_of_one_size_and_a_shorter_one_are_a_message() {
+        let mut batch = batch();
+        assert_eq!(messages(&mut batch, &[(2, 9, 8), (2, 9, 8), (2, 10, 4), (2, 9, 4)]), [3, 1]);
+        assert_eq!(messages(&mut batch, &[(2, 9, 4), (2, 9, 8), (2, 9, 8)]), [1, 2]);
+        assert_eq!(messages(&mut batch, &[(2, 9, 8)]), [1]);
+    }
+
+    #[test]
+    fn what_the_pad_makes_equal_is_equal() {
+        assert_eq!(messages(&mut batch(), &[(2, 9, 8), (2, 9, 5), (2, 9, 8)]), [3]);
+    }
+
+    #[test]
+    fn another_peer_or_shard_begins_a_message() {
+        let mut batch = batch();
+        assert_eq!(messages(&mut batch, &[(2, 9, 8), (3, 9, 8), (2, 9, 8), (2, 9, 8)]), [1, 1, 2]);
+        let other = 1 << 18;
+        assert_eq!(messages(&mut batch, &[(2, 9, 8), (2, other, 8), (2, other, 8)]), [1, 2]);
+    }
+
+    #[test]
+    fn a_message_is_bounded() {
+        let mut batch = batch();
+        assert_eq!(messages(&mut batch, &[(2, 9, 8); 130]), [64, 64, 2]);
+        // 15 datagrams of 4112 bytes are 61,680; 16 would be 65,792. These are copied, and six fill the arena.
+        assert_eq!(messages(&mut batch, &[(2, 9, 4096); 6]), [6]);
+        assert_eq!(messages(&mut batch, &[(2, 9, 1024); 20]), [20]);
+    }
+
+    #[test]
+    fn without_segmentation_each_packet_is_a_message() {
+        let mut batch = batch();
+        batch.stop_segmentation();
+        assert_eq!(messages(&mut batch, &[(2, 9, 8), (2, 9, 8), (2, 9, 4)]), [1, 1, 1]);
+    }
+}

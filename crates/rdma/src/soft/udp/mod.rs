@@ -15,6 +15,8 @@ mod udp_link;
 mod watch;
 
 #[cfg(test)]
+mod port_tests;
+#[cfg(test)]
 mod tests;
 
 pub use handover::{HANDOVER_PACKETS_MAX, Handover};

@@ -45,3 +45,28 @@ fn step(code: u32, k: u32) -> sock_filter {
     let code = u16::try_from(code).unwrap_or_else(|_| unreachable!("codes of the classic BPF have 16 bits"));
     sock_filter { code, jt: 0, jf: 0, k }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_what_the_kernel_runs() {
+        let words = program(5).map(|step| (step.code, step.jt, step.jf, step.k));
+        let expected = [
+            (0x20, 0, 0, 4),
+            (0x54, 0, 0, 0x00ff_ffff),
+            (0x74, 0, 0, 18),
+            (0x35, 1, 0, 5),
+            (0x16, 0, 0, 0),
+            (0x06, 0, 0, 0),
+        ];
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn the_upper_bits_are_the_shard() {
+        let of = |number| shard_of(Qpn::try_from(number).unwrap());
+        assert_eq!([of(0), of(1), of(0x03_ffff), of(0x04_0000), of(0xff_ffff)], [0, 0, 0, 1, 63]);
+    }
+}

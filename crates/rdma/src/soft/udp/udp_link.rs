@@ -95,8 +95,7 @@ impl Link for UdpLink {
         if !self.batch.has_room() {
             self.flush();
         }
-        if let Err(why) = self.batch.push(path, headers, payload) {
-            debug_assert!(false, "a packet that cannot be sent: {why:?}");
+        if self.batch.push(path, headers, payload).is_err() {
             self.counters.packets_lost += 1;
         }
     }
@@ -132,8 +131,10 @@ impl Link for UdpLink {
         };
         for index in 0..messages {
             count += match self.incoming.message(index) {
-                Some(message) => split(message, &self.shard, &mut self.counters, &mut handle),
-                None => {
+                Some(message) if !message.bytes.is_empty() => {
+                    split(message, &self.shard, &mut self.counters, &mut handle)
+                }
+                _ => {
                     self.counters.packets_received += 1;
                     self.counters.dropped_malformed += 1;
                     1
@@ -165,7 +166,7 @@ fn split(
     handle: &mut impl FnMut(Arrived<'_>),
 ) -> usize {
     let addresses = Addresses::new(message.source, shard.address(), message.port, UDP_PORT);
-    let each = message.merged_bytes.unwrap_or(message.bytes.len()).max(1);
+    let each = message.merged_bytes.unwrap_or(message.bytes.len());
     let mut count = 0;
     for packet in message.bytes.chunks(each) {
         // What was sent as one batch is numbered from 0 (over IPv4), and merged packets mostly were sent so.
