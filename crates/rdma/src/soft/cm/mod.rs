@@ -22,6 +22,8 @@ mod passive;
 mod records;
 mod route;
 mod state;
+#[cfg(test)]
+mod tests;
 mod timeout;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -58,7 +60,7 @@ pub const LISTENERS_MAX: usize = 256;
 
 /// How often a request or a reply is repeated: what rdma_cm does.
 pub const REPEATS_MAX: u32 = 15;
-/// How often a request to disconnect is repeated: for 19 s. Nobody waits for the answer, only numbers do.
+/// How often a request to disconnect is repeated: for 21 s. Nobody waits for the answer, only numbers do.
 pub const DISCONNECT_REPEATS_MAX: u32 = 6;
 /// When a message is first repeated.
 pub const REPEAT_FIRST: Duration = Duration::from_millis(500);
@@ -93,7 +95,8 @@ pub struct CmOptions {
     pub shard: Shard,
     /// The largest payload of packets.
     pub mtu: PathMtu,
-    /// Most connections, those in timewait among them.
+    /// Most connections, among them those that are being disconnected (of a silent peer for 21 s) or in timewait: more than
+    /// there are queue pairs, if these may be made anew at once.
     pub connections_max: u32,
 }
 
@@ -108,6 +111,13 @@ pub enum ListenError {
     TooMany,
 }
 
+/// A port that is listened on: requests that may wait, and that do.
+#[derive(Debug)]
+struct Listener {
+    backlog: u32,
+    waiting: u32,
+}
+
 /// The connection manager of one thread.
 #[derive(Debug)]
 pub struct ConnectionManager {
@@ -117,8 +127,7 @@ pub struct ConnectionManager {
     by_local_id: BTreeMap<CommunicationId, Qpn>,
     by_peer_id: BTreeMap<PeerId, Qpn>,
     by_peer_queue_pair: BTreeMap<PeerQueuePair, Qpn>,
-    /// Backlogs.
-    listeners: BTreeMap<u16, u32>,
+    listeners: BTreeMap<u16, Listener>,
     records: Records,
     timers: Timers,
     outbox: Outbox,

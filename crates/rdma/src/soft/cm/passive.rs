@@ -11,7 +11,9 @@ use super::incoming::{Answer, Asked, IncomingRequest, PeerId, Ticket};
 use super::outbox::Timer;
 use super::records::Record;
 use super::state::{Answering, Connection, Peer, Repeated, State};
-use super::{ANSWER_CHECK, ConnectionManager, LISTENERS_MAX, ListenError, REPEATS_MAX, WAITING_MAX};
+use super::{
+    ANSWER_CHECK, ConnectionManager, LISTENERS_MAX, ListenError, Listener, REPEATS_MAX, WAITING_MAX,
+};
 use crate::soft::wire::mad::{
     About, Additional, CommunicationId, ConnectionRequest, Ids, Mad, MadBytes, Message, RdmaCmHeader,
     Receipt, RejectReason, Rejection, Reply, Timeout, TransactionId,
@@ -38,17 +40,16 @@ impl ConnectionManager {
         if self.listeners.len() >= LISTENERS_MAX {
             return Err(ListenError::TooMany);
         }
-        self.listeners.insert(port, backlog);
+        self.listeners.insert(port, Listener { backlog, waiting: 0 });
         Ok(())
     }
 
     /// No longer listens. Requests that wait are rejected, wherever they are.
     pub fn stop(&mut self, now: Timestamp, port: u16) {
-        if self.listeners.remove(&port).is_none() {
-            return;
-        }
-        for peer in self.records.waiting_peers(port) {
-            self.reject_waiting(now, peer, RejectReason::NoService);
+        if self.listeners.remove(&port).is_some() {
+            for peer in self.records.waiting_peers(port) {
+                self.reject_waiting(now, peer, RejectReason::NoService);
+            }
         }
     }
 
@@ -112,8 +113,9 @@ impl ConnectionManager {
             }
             Some(Answer::Rejected(message)) => self.outbox.push(peer.address, **message),
             Some(Answer::Accepted) if record.ticket.is_fruitless() => self.refuse_stale(transaction, peer),
-            // The accepting side repeats its reply; what was dropped is about to be rejected.
-            Some(Answer::Accepted | Answer::Dropped | Answer::Withdrawn) => {}
+            Some(Answer::Dropped) => self.refuse(peer.address, transaction, peer.id, RejectReason::Consumer),
+            // The accepting side repeats its reply; who took a request back does not mean it any more.
+            Some(Answer::Accepted | Answer::Withdrawn) => {}
         }
         true
     }
@@ -180,14 +182,14 @@ impl ConnectionManager {
             return;
         }
         let port = asked.local.port();
-        let backlog = self.listeners.get(&port).copied().unwrap_or_default() as usize;
-        if self.records.waiting() >= WAITING_MAX
-            || self.requests_untold >= WAITING_MAX
-            || self.records.waiting_at(port) >= backlog
-        {
+        let full = self.records.waiting() >= WAITING_MAX || self.requests_untold >= WAITING_MAX;
+        let listener =
+            self.listeners.get_mut(&port).filter(|listener| !full && listener.waiting < listener.backlog);
+        let Some(listener) = listener else {
             self.counters.overflowed += 1;
             return;
-        }
+        };
+        listener.waiting += 1;
         let ticket = Arc::new(Ticket::default());
         self.records.insert(peer, Record::new(Arc::clone(&ticket), asked.transaction, port, now));
         self.timers.set(Timer::Record(peer), now.after(ANSWER_CHECK));
@@ -333,8 +335,10 @@ impl ConnectionManager {
 
     /// Notes that a request has its answer. If it came to another manager, that one finds out by itself.
     pub(super) fn settled(&mut self, now: Timestamp, peer: PeerId) {
-        if self.records.answered(peer, now) {
-            self.timers.clear(Timer::Record(peer));
+        let Some(port) = self.records.answered(peer, now) else { return };
+        self.timers.clear(Timer::Record(peer));
+        if let Some(listener) = self.listeners.get_mut(&port) {
+            listener.waiting = listener.waiting.saturating_sub(1);
         }
     }
 

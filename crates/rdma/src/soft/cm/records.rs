@@ -49,10 +49,6 @@ impl Records {
         self.records.len() - self.answered.len()
     }
 
-    pub(super) fn waiting_at(&self, port: u16) -> usize {
-        self.records.values().filter(|record| record.waits() && record.port == port).count()
-    }
-
     pub(super) fn waiting_peers(&self, port: u16) -> Vec<PeerId> {
         let at_port =
             |(peer, record): (&PeerId, &Record)| (record.waits() && record.port == port).then_some(*peer);
@@ -69,15 +65,14 @@ impl Records {
         self.records.get_mut(peer)
     }
 
-    /// Notes that a request that waited has been answered. Whether it waited.
-    pub(super) fn answered(&mut self, peer: PeerId, now: Timestamp) -> bool {
-        match self.records.get_mut(&peer) {
-            Some(record) if record.waits() => record.answered = Some(now),
-            _ => return false,
-        }
+    /// Notes that a request that waited has been answered, and says at which port it waited.
+    pub(super) fn answered(&mut self, peer: PeerId, now: Timestamp) -> Option<u16> {
+        let record = self.records.get_mut(&peer).filter(|record| record.waits())?;
+        record.answered = Some(now);
+        let port = record.port;
         self.answered.push_back(peer);
         self.forget_old(now);
-        true
+        Some(port)
     }
 
     fn forget_old(&mut self, now: Timestamp) {
