@@ -24,11 +24,12 @@ pub(super) fn link(address: IpAddr) -> UdpLink {
     open(address, 1).link(0).unwrap().unwrap()
 }
 
-/// Opens, when it is free, an address that other tests use too: there is only one IPv6 address of the loopback.
+/// Opens an address when it is free. There is only one IPv6 address of the loopback, for all tests; and a process that
+/// another test starts has the sockets of all tests for a moment, between its fork and its exec.
 pub(super) fn open(address: IpAddr, shards: u16) -> Arc<PortSet> {
     for _ in 0..LOOKS_MAX {
         match PortSet::open(address, shards) {
-            Err(OpenError::PortTaken { .. }) if address.is_ipv6() => {}
+            Err(OpenError::PortTaken { .. }) => {}
             other => return other.unwrap(),
         }
         poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 10_000_000 })).unwrap();
@@ -197,6 +198,7 @@ fn every_flipped_bit_is_found() {
     let length = tap.recv(&mut packet).unwrap();
     drop((tap, sender));
     // The same packet, from the same address and port to the same, through the kernel.
+    drop(open(from, 1));
     let (sender, mut receiver) = (UdpSocket::bind((from, UDP_PORT)).unwrap(), link(to));
     let mut flipped = 0;
     for bit in 0..length * 8 {
