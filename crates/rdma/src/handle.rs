@@ -36,6 +36,22 @@ macro_rules! wraps_a_handle {
     )*};
 }
 
+impl Handle {
+    /// The slot: below the number of slots, and used again.
+    #[inline]
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        self.slot
+    }
+
+    /// How often the slot was used before.
+    #[inline]
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
 wraps_a_handle!(QueuePairId, SharedReceiveQueueId, ListenerId);
 
 /// Things under handles, in slots that are used again. At most as many as it was made for.
@@ -61,19 +77,35 @@ impl<T> Slots<T> {
 
     /// Puts a thing into a slot; hands it back if all are taken.
     pub fn insert(&mut self, value: T) -> Result<Handle, T> {
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => match u32::try_from(self.slots.len()) {
-                Ok(slot) if slot < self.slots_max => {
-                    self.slots.push(Slot { generation: 0, value: None });
-                    slot
-                }
-                _ => return Err(value),
-            },
-        };
+        let Some(slot) = self.free_slot() else { return Err(value) };
         let entry = &mut self.slots[slot as usize];
         entry.value = Some(value);
         Ok(Handle { slot, generation: entry.generation })
+    }
+
+    /// Makes a thing that knows its own name; `None` if all slots are taken.
+    pub fn insert_with(&mut self, make: impl FnOnce(Handle) -> T) -> Option<Handle> {
+        let slot = self.free_slot()?;
+        let entry = &mut self.slots[slot as usize];
+        let handle = Handle { slot, generation: entry.generation };
+        entry.value = Some(make(handle));
+        Some(handle)
+    }
+
+    fn free_slot(&mut self) -> Option<u32> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
+        }
+        let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < self.slots_max)?;
+        self.slots.push(Slot { generation: 0, value: None });
+        Some(slot)
+    }
+
+    /// The thing in a slot, whatever its name.
+    #[inline]
+    #[must_use]
+    pub fn slot_mut(&mut self, slot: u32) -> Option<&mut T> {
+        self.slots.get_mut(slot as usize)?.value.as_mut()
     }
 
     /// The thing of that name.

@@ -43,18 +43,6 @@ impl Numbers {
     pub(crate) fn slot(self, number: Qpn) -> u32 {
         number.value() & ((1 << self.slot_bits) - 1)
     }
-
-    /// Whether the number is this shard's.
-    #[inline]
-    pub(crate) fn is_ours(self, number: Qpn) -> bool {
-        shard_of(number) == self.shard
-    }
-}
-
-/// The shard in a number.
-#[inline]
-pub(crate) fn shard_of(number: Qpn) -> u32 {
-    number.value() >> SHARD_SHIFT
 }
 
 #[cfg(test)]
@@ -65,14 +53,13 @@ mod tests {
     fn numbers_lead_back_to_shard_and_slot_and_differ_by_use() {
         let numbers = Numbers::new(3, 1000, 0xffff_fffe);
         let number = numbers.number(999, 0);
-        assert_eq!((shard_of(number), numbers.slot(number), numbers.is_ours(number)), (3, 999, true));
+        assert_eq!((number.value() >> SHARD_SHIFT, numbers.slot(number)), (3, 999));
         // 1,000 slots take 10 bits, so 256 uses of a slot have numbers of their own, also where the count comes round.
         let mut seen: Vec<_> = (0..256).map(|generation| numbers.number(7, generation).value()).collect();
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), 256);
         assert!(seen.iter().all(|number| number >> 18 == 3 && number & 0x3ff == 7));
-        assert!(!Numbers::new(2, 1000, 0).is_ours(number));
     }
 
     #[test]

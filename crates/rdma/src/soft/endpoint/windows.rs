@@ -31,7 +31,9 @@ pub(crate) struct WindowTable {
 struct Bound {
     key: RemoteKey,
     queue_pair: Qpn,
-    window: Window,
+    segment: Segment,
+    address: u64,
+    rights: Rights,
 }
 
 impl WindowTable {
@@ -49,8 +51,7 @@ impl WindowTable {
         let slot = self.take_slot().ok_or(BindError::TooMany)?;
         let key = RemoteKey(slot | (random.next_u32() & !(WINDOWS_MAX - 1)));
         let address = peer_address(segment);
-        let window = Window { segment: segment.clone(), address, rights };
-        self.slots[slot as usize] = Some(Bound { key, queue_pair, window });
+        self.slots[slot as usize] = Some(Bound { key, queue_pair, segment: segment.clone(), address, rights });
         Ok(RemoteMemory { address, key })
     }
 
@@ -96,8 +97,9 @@ impl WindowTable {
 
 impl Windows for WindowTable {
     #[inline]
-    fn window(&self, key: RemoteKey, queue_pair: Qpn) -> Option<&Window> {
-        self.find(key, queue_pair).map(|bound| &bound.window)
+    fn window(&self, key: RemoteKey, queue_pair: Qpn) -> Option<Window<'_>> {
+        let Bound { segment, address, rights, .. } = self.find(key, queue_pair)?;
+        Some(Window { segment, address: *address, rights: *rights })
     }
 
     fn invalidate(&mut self, key: RemoteKey, queue_pair: Qpn) -> bool {
