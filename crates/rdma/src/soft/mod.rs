@@ -1,10 +1,12 @@
 //! RoCEv2 in userspace.
 
 pub mod cm;
+mod device;
 mod endpoint;
 pub mod link;
 pub mod rc;
 pub mod udp;
 pub mod wire;
 
+pub use device::{Soft, SoftDevice};
 pub use endpoint::{Links, SoftEndpoint, SoftRequest};

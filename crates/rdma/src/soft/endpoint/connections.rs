@@ -22,7 +22,7 @@ const RNR_TIMER: RnrTimer = RnrTimer::new(12);
 /// A peer's request to connect to a soft device.
 #[derive(Debug)]
 pub struct SoftRequest {
-    offer: PeerOffer,
+    offer: Box<PeerOffer>,
     incoming: IncomingRequest,
 }
 
@@ -42,7 +42,7 @@ impl SoftRequest {
             responder_resources: incoming.responder_resources(),
             private_data: *incoming.private_data(),
         };
-        Self { offer, incoming }
+        Self { offer: Box::new(offer), incoming }
     }
 
     pub(super) fn into_incoming(self) -> IncomingRequest {
@@ -189,11 +189,7 @@ impl State {
     }
 
     /// Does what the connection manager says. Requests are the endpoint's, who knows the listeners.
-    pub(super) fn handle_event(
-        &mut self,
-        event: CmEvent,
-        completions: &mut Vec<Completion>,
-    ) -> Option<Told> {
+    pub(super) fn handle_event(&mut self, event: CmEvent, completions: &mut Vec<Completion>) -> Option<Told> {
         match event {
             CmEvent::Requested(_) | CmEvent::TimewaitOver { .. } => None,
             CmEvent::Established { qpn, agreed, private_data } => {
@@ -225,7 +221,12 @@ impl State {
         self.close(handle, error, completions)
     }
 
-    fn handle_established(&mut self, number: Qpn, agreed: &Agreed, private_data: PrivateData) -> Option<Told> {
+    fn handle_established(
+        &mut self,
+        number: Qpn,
+        agreed: &Agreed,
+        private_data: PrivateData,
+    ) -> Option<Told> {
         let entry = self.find(number)?;
         if entry.stage() == Stage::Connecting {
             entry.queue_pair.connect(&agreed_parameters(agreed));
@@ -260,9 +261,7 @@ fn agreed_parameters(agreed: &Agreed) -> Parameters {
 
 fn create_error(error: ConnectError) -> CreateError {
     match error {
-        ConnectError::TooMany(limit) => {
-            CreateError::TooMany { what: "connections", limit: u64::from(limit) }
-        }
+        ConnectError::TooMany(limit) => CreateError::TooMany { what: "connections", limit: u64::from(limit) },
         ConnectError::QueuePair(_) => CreateError::TooMany { what: "queue pairs in timewait", limit: 0 },
         ConnectError::Address(address) => CreateError::Address(address),
         ConnectError::PrivateData { asked, limit } => CreateError::PrivateData { asked, limit },

@@ -6,10 +6,10 @@ use block::Timestamp;
 
 use super::incoming::{MANAGEMENT_QUEUE_KEY, News};
 use super::state::State;
+use crate::Completion;
 use crate::soft::link::{Link, Path, PayloadRef};
 use crate::soft::rc::{Event, Outbox, Turn};
 use crate::soft::wire::{Deth, Extension, Headers, Opcode, Psn, Qpn};
-use crate::Completion;
 
 /// Most packets of a queue pair before the next one has its turn: a batch that one system call carries.
 const PACKETS_PER_TURN: u32 = 16;

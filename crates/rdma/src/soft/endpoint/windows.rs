@@ -51,7 +51,8 @@ impl WindowTable {
         let slot = self.take_slot().ok_or(BindError::TooMany)?;
         let key = RemoteKey(slot | (random.next_u32() & !(WINDOWS_MAX - 1)));
         let address = peer_address(segment);
-        self.slots[slot as usize] = Some(Bound { key, queue_pair, segment: segment.clone(), address, rights });
+        self.slots[slot as usize] =
+            Some(Bound { key, queue_pair, segment: segment.clone(), address, rights });
         Ok(RemoteMemory { address, key })
     }
 
