@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -110,6 +110,13 @@ impl Sleeper {
     }
 }
 
+/// Readable when a sleep would end at once: one sleeper can be slept on by another.
+impl AsRawFd for Sleeper {
+    fn as_raw_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+}
+
 impl Waker {
     /// Ends the sleeper's present sleep, or its next one if it does not sleep now.
     pub fn wake(&self) {
@@ -162,7 +169,6 @@ fn with_borrowed(
 mod tests {
     use super::*;
     use crate::time::MonotonicClock;
-    use std::os::fd::AsRawFd;
     use std::time::Duration;
 
     fn soon() -> (MonotonicClock, Timestamp) {

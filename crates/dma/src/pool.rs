@@ -8,7 +8,7 @@ use crossbeam_queue::ArrayQueue;
 use thiserror::Error;
 
 use crate::memory::{AccessError, MemoryOptions, NumaNode};
-use crate::region::{Region, RegionError};
+use crate::region::{Region, RegionError, RegionId};
 use crate::segment::Segment;
 
 /// Shape of a pool.
@@ -167,6 +167,13 @@ pub struct DmaBuf {
 }
 
 impl DmaBuf {
+    /// The region that it is in: the key into a device's [`crate::AddressTable`].
+    #[inline]
+    #[must_use]
+    pub fn region(&self) -> RegionId {
+        self.segment.region()
+    }
+
     /// Bytes of the buffer.
     #[must_use]
     pub fn bytes(&self) -> u32 {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use block::Timestamp;
 
+use super::LIMITS;
 use super::incoming::News;
 use super::state::{Entry, Stage, State};
 use crate::soft::cm::{Agreed, CmEvent, ConnectError, IncomingRequest, LocalQueuePair};
@@ -64,7 +65,7 @@ impl State {
     ) -> Result<QueuePairId, CreateError> {
         let handle = self.create(to, options, Stage::Connecting)?;
         let local = self.local(handle, options);
-        if let Err(error) = self.manager.connect(now, to, local, parameters) {
+        if let Err(error) = self.manager.connect(now, to, local, &within_limits(parameters)) {
             self.remove(handle);
             return Err(create_error(error));
         }
@@ -85,7 +86,7 @@ impl State {
         };
         let local = self.local(handle, options);
         let SoftRequest { offer, incoming } = request;
-        match self.manager.accept(now, incoming, local, parameters) {
+        match self.manager.accept(now, incoming, local, &within_limits(parameters)) {
             Ok(agreed) => {
                 if let Some(entry) = self.queue_pairs.get_mut(handle) {
                     entry.queue_pair.connect(&agreed_parameters(&agreed));
@@ -241,6 +242,14 @@ impl State {
             private_data,
         };
         Some(ConnectionEvent::Established { queue_pair: entry.queue_pair.id(), agreement })
+    }
+}
+
+fn within_limits(parameters: &ConnectionParameters) -> ConnectionParameters {
+    ConnectionParameters {
+        responder_resources: parameters.responder_resources.min(LIMITS.responder_resources_max),
+        initiator_depth: parameters.initiator_depth.min(LIMITS.initiator_depth_max),
+        ..*parameters
     }
 }
 

@@ -16,11 +16,11 @@ mod windows;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, TryLockError};
 
-use block::{Timestamp, Wait};
-use dma::Segment;
+use block::{Sleeper, Timestamp, Wait};
+use dma::{RegionId, Segment};
 use rand::Rng;
 
 use self::connections::Told;
@@ -39,6 +39,7 @@ use crate::{
 };
 
 pub use connections::SoftRequest;
+use shared::Attached;
 pub use shared::Links;
 pub(crate) use shared::{LISTENERS_MAX, Shared};
 
@@ -56,8 +57,12 @@ pub(crate) const LIMITS: DeviceLimits = DeviceLimits {
 
 /// Most shared receive queues of an endpoint.
 const SHARED_RECEIVE_QUEUES_MAX: u32 = 256;
+/// Most connections that have ended and whose names rest: so many can end in half a second.
+const TIMEWAIT_MAX: u32 = 16 << 10;
 /// Most batches of packets that are taken in before the user sees what has completed.
 const BATCHES_PER_POLL: usize = 4;
+/// For how many turns the connection manager waits until all packets have been taken in.
+const TURNS_PUT_OFF_MAX: u32 = 8;
 /// How often a busy endpoint looks after the connection manager's link; a sleeping one is woken by it.
 const MANAGEMENT_INTERVAL_NS: u64 = 50_000;
 
@@ -73,8 +78,13 @@ pub struct SoftEndpoint<K: Links> {
     waiting: Vec<Completion>,
     news: Vec<News>,
     next_management: Timestamp,
+    /// Turns for which what the connection manager says was put off.
+    turns_put_off: u32,
     /// The newest time that was told.
     now: Timestamp,
+    /// Wakes for the connection manager's link. Its descriptor is this endpoint's own, as one sleeper may be given those of
+    /// several endpoints of a device.
+    bell: Sleeper,
 }
 
 impl<K: Links> SoftEndpoint<K> {
@@ -95,8 +105,9 @@ impl<K: Links> SoftEndpoint<K> {
             shard: number.unwrap_or(Shard::FIRST),
             mtu: shared.info.mtu,
             // Those in timewait besides.
-            connections_max: options.queue_pairs_max * 2,
+            connections_max: options.queue_pairs_max + TIMEWAIT_MAX,
         };
+        let bell = bell(&*shared)?;
         let manager = ConnectionManager::new(cm_options, shared.random());
         let shard_byte = u8::try_from(shard).unwrap_or_default();
         let state = State {
@@ -126,13 +137,16 @@ impl<K: Links> SoftEndpoint<K> {
             waiting: Vec::new(),
             news: Vec::new(),
             next_management: Timestamp::default(),
+            turns_put_off: 0,
             now: Timestamp::default(),
+            bell,
         })
     }
 
     fn send(&mut self, completions: &mut Vec<Completion>, now: Timestamp) -> bool {
         let did_anything = self.state.transmit(&mut self.link, completions, &mut self.news, now);
-        self.handle_news(completions, now) || did_anything
+        self.handle_news(completions, now);
+        did_anything
     }
 
     fn receive(&mut self, completions: &mut Vec<Completion>, now: Timestamp) -> usize {
@@ -161,12 +175,24 @@ impl<K: Links> SoftEndpoint<K> {
         link.receive(|arrived| place.handle_management(arrived, state, now));
     }
 
-    /// Carries what packets and timeouts have brought to the connections, and tells the user. Whether there was anything.
-    fn handle_news(&mut self, completions: &mut Vec<Completion>, now: Timestamp) -> bool {
-        let before = self.events.len();
+    /// Carries what packets and timeouts have brought to the connections.
+    fn handle_news(&mut self, completions: &mut Vec<Completion>, now: Timestamp) {
         while let Some(news) = self.news.pop() {
             self.events.extend(self.state.handle_news(news, completions, now));
         }
+    }
+
+    /// Does what the connection manager says, and tells the user. Whether there was anything.
+    ///
+    /// What a peer sent before it disconnected counts, and it may still be in the socket when the message of the connection
+    /// manager has overtaken it on another: so the socket is emptied first, unless it never is.
+    fn handle_events(&mut self, is_drained: bool, completions: &mut Vec<Completion>) -> bool {
+        if !is_drained && self.turns_put_off < TURNS_PUT_OFF_MAX {
+            self.turns_put_off += 1;
+            return false;
+        }
+        self.turns_put_off = 0;
+        let before = self.events.len();
         while let Some(event) = self.state.manager.poll_event() {
             match event {
                 CmEvent::Requested(incoming) => {
@@ -182,24 +208,19 @@ impl<K: Links> SoftEndpoint<K> {
         self.events.len() != before
     }
 
+    /// Sends what is still owed to peers, acknowledgements above all: a connection is about to end on this side.
+    fn settle(&mut self, now: Timestamp) {
+        let mut completions = std::mem::take(&mut self.waiting);
+        self.send(&mut completions, now);
+        self.waiting = completions;
+    }
+
     fn check_options(&self, options: &QueuePairOptions) -> Result<(), CreateError> {
         fits("send_depth", options.send_depth, LIMITS.send_depth_max)?;
         if let ReceiveSource::Own(depth) = options.receives {
             fits("receive_depth", depth, LIMITS.receive_depth_max)?;
         }
         Ok(())
-    }
-
-    fn check_work(&self, work: &SendWork) -> Result<(), PostError> {
-        let Data::Memory(list) = &work.data else { return Ok(()) };
-        if list.segments().len() > LIMITS.segments_max as usize {
-            return Err(PostError::Unfit("more segments than the device can gather"));
-        }
-        if list.segments().iter().all(|segment| self.shared.attached.knows(segment.region())) {
-            Ok(())
-        } else {
-            Err(PostError::Unfit("memory that is not attached to the device"))
-        }
     }
 }
 
@@ -264,6 +285,7 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
     fn disconnect(&mut self, queue_pair: QueuePairId, now: Timestamp) {
         let Some(entry) = self.state.queue_pairs.get(queue_pair.into()) else { return };
         let number = entry.queue_pair.number();
+        self.settle(now);
         let told = self.state.close(queue_pair.into(), ConnectionError::Disconnected, &mut self.waiting);
         self.events.extend(told);
         self.state.manager.disconnect(now, number);
@@ -272,7 +294,9 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
     fn destroy(&mut self, queue_pair: QueuePairId, now: Timestamp) {
         let handle: Handle = queue_pair.into();
         let Some(entry) = self.state.queue_pairs.get(handle) else { return };
-        self.state.manager.disconnect(now, entry.queue_pair.number());
+        let number = entry.queue_pair.number();
+        self.settle(now);
+        self.state.manager.disconnect(now, number);
         self.state.remove(handle);
         self.waiting.retain(|completion| completion.queue_pair != queue_pair);
         self.events.retain(|event| !is_about(event, queue_pair));
@@ -324,17 +348,10 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
 
     fn post_send(&mut self, queue_pair: QueuePairId, work: &mut VecDeque<SendWork>) -> Result<(), PostError> {
         let handle = queue_pair.into();
-        let unfit = work.iter().position(|work| self.check_work(work).is_err());
-        let rest = match unfit {
-            None => VecDeque::new(),
-            Some(0) => return work.front().map_or(Ok(()), |work| self.check_work(work)),
-            Some(first) => work.split_off(first),
-        };
-        let posted = match self.state.queue_pairs.get_mut(handle) {
-            Some(entry) => entry.queue_pair.post_send(work),
-            None => Err(PostError::Gone),
-        };
-        work.extend(rest);
+        let entry = self.state.queue_pairs.get_mut(handle).ok_or(PostError::Gone)?;
+        let attached = &self.shared.attached;
+        let posted =
+            post_fit(work, |work| check_work(work, attached), |work| entry.queue_pair.post_send(work));
         self.state.schedule(handle);
         posted
     }
@@ -346,7 +363,12 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
     ) -> Result<(), PostError> {
         let handle = queue_pair.into();
         let entry = self.state.queue_pairs.get_mut(handle).ok_or(PostError::Gone)?;
-        let posted = entry.queue_pair.post_receive(receives);
+        let attached = &self.shared.attached;
+        let posted = post_fit(
+            receives,
+            |receive| check_receive(receive, attached),
+            |receives| entry.queue_pair.post_receive(receives),
+        );
         self.state.schedule(handle);
         posted
     }
@@ -357,8 +379,15 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
         receives: &mut VecDeque<Receive>,
     ) -> Result<(), PostError> {
         let shared = self.state.commons.shared_receives.get_mut(queue.into()).ok_or(PostError::Gone)?;
-        shared.queue.post(receives);
-        Ok(())
+        let attached = &self.shared.attached;
+        post_fit(
+            receives,
+            |receive| check_receive(receive, attached),
+            |receives| {
+                shared.queue.post(receives);
+                Ok(())
+            },
+        )
     }
 
     fn poll(&mut self, completions: &mut Vec<Completion>, completions_max: usize, now: Timestamp) -> bool {
@@ -366,16 +395,19 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
         let before = completions.len();
         let given = completions_max.min(self.waiting.len());
         completions.extend(self.waiting.drain(..given));
-        self.receive_management(now);
         let mut did_anything = self.send(completions, now);
+        self.receive_management(now);
+        let mut is_drained = false;
         for _ in 0..BATCHES_PER_POLL {
-            if completions.len() - before >= completions_max || self.receive(completions, now) == 0 {
+            if is_drained || completions.len() - before >= completions_max {
                 break;
             }
-            did_anything = true;
+            is_drained = self.receive(completions, now) == 0;
+            did_anything |= !is_drained;
         }
         did_anything |= self.state.run_timers(completions, &mut self.news, now);
-        did_anything |= self.handle_news(completions, now);
+        self.handle_news(completions, now);
+        did_anything |= self.handle_events(is_drained, completions);
         if did_anything && completions.len() == before {
             self.send(completions, now);
         }
@@ -388,13 +420,14 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
 
     fn wake_descriptors(&self, descriptors: &mut Vec<RawFd>) {
         self.link.wake_descriptors(descriptors);
-        shared::lock(&self.shared.management).wake_descriptors(descriptors);
+        descriptors.push(self.bell.as_raw_fd());
     }
 
     fn prepare_wait(&mut self, now: Timestamp) -> Wait {
         // Whoever has slept looks after the connection manager first: it may be what woke him.
         self.next_management = now;
-        let has_more = !self.events.is_empty()
+        let has_more = self.turns_put_off > 0
+            || !self.events.is_empty()
             || !self.waiting.is_empty()
             || !self.state.ready.is_empty()
             || (self.state.has_opened && !self.state.blocked.is_empty());
@@ -436,12 +469,60 @@ impl<K: Links> Drop for SoftEndpoint<K> {
     }
 }
 
+fn check_work(work: &SendWork, attached: &Attached) -> Result<(), PostError> {
+    let Data::Memory(list) = &work.data else { return Ok(()) };
+    if list.segments().len() > LIMITS.segments_max as usize {
+        return Err(PostError::Unfit("more segments than the device can gather"));
+    }
+    list.segments().iter().try_for_each(|segment| check_region(segment.region(), attached))
+}
+
+fn check_receive(receive: &Receive, attached: &Attached) -> Result<(), PostError> {
+    check_region(receive.buffer.region(), attached)
+}
+
+fn check_region(region: RegionId, attached: &Attached) -> Result<(), PostError> {
+    let unfit = PostError::Unfit("memory that is not attached to the device");
+    if attached.knows(region) { Ok(()) } else { Err(unfit) }
+}
+
+/// Posts from the front up to the first piece that is unfit; when that one is at the front, says why.
+fn post_fit<T>(
+    pieces: &mut VecDeque<T>,
+    check: impl Fn(&T) -> Result<(), PostError>,
+    post: impl FnOnce(&mut VecDeque<T>) -> Result<(), PostError>,
+) -> Result<(), PostError> {
+    let unfit = pieces.iter().enumerate().find_map(|(index, piece)| Some((index, check(piece).err()?)));
+    match unfit {
+        None => post(pieces),
+        Some((0, error)) => Err(error),
+        Some((first, _)) => {
+            let mut rest = pieces.split_off(first);
+            let posted = post(pieces);
+            pieces.append(&mut rest);
+            posted
+        }
+    }
+}
+
 fn fits(what: &'static str, asked: u32, limit: u32) -> Result<(), CreateError> {
     if (1..=limit).contains(&asked) {
         Ok(())
     } else {
         Err(CreateError::Unfit { what, asked: u64::from(asked), limit: u64::from(limit) })
     }
+}
+
+fn bell<K: Links>(shared: &Shared<K>) -> Result<Sleeper, CreateError> {
+    let system = |error| CreateError::System {
+        what: "waiting for the connection manager",
+        source: std::io::Error::other(error),
+    };
+    let mut bell = Sleeper::new().map_err(system)?;
+    let mut descriptors = Vec::new();
+    shared::lock(&shared.management).wake_descriptors(&mut descriptors);
+    descriptors.into_iter().try_for_each(|descriptor| bell.add(descriptor)).map_err(system)?;
+    Ok(bell)
 }
 
 fn is_about(event: &Told, queue_pair: QueuePairId) -> bool {
