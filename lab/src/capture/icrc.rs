@@ -51,10 +51,39 @@ fn crc32<'a>(bytes: impl Iterator<Item = &'a u8>) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::pcap;
     use super::*;
+
+    /// Kernel rxe's packets, as IPv4 and as IPv6.
+    fn packets(file: &str) -> Vec<Packet> {
+        let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/rdma/tests/captures");
+        let packets = pcap::roce_packets(&captures.join(file)).unwrap();
+        assert_eq!(packets.len(), 29);
+        packets
+    }
 
     #[test]
     fn the_crc_is_the_well_known_one() {
         assert_eq!(crc32(b"123456789".iter()), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn the_kernels_packets_are_good_and_every_covered_bit_counts() {
+        for (file, not_covered) in [
+            ("rping-ipv4.pcap", vec![1, 8, 10, 11, 26, 27, 32]),
+            ("rping-ipv6.pcap", vec![1, 2, 3, 7, 46, 47, 52]),
+        ] {
+            for mut packet in packets(file) {
+                assert_eq!(check(&packet), Ok(()));
+                // The first byte's half tells IPv4 from IPv6, and its other half is one that IPv6 does not cover.
+                for at in 1..packet.bytes.len() {
+                    packet.bytes[at] ^= 0x10;
+                    assert_eq!(check(&packet).is_ok(), not_covered.contains(&at), "{file} {at}");
+                    packet.bytes[at] ^= 0x10;
+                }
+            }
+        }
     }
 }
