@@ -6,6 +6,7 @@
 //! Connected queue pairs carry SEND, SEND with invalidate, RDMA WRITE and RDMA READ between registered memory. The
 //! contract is [`Endpoint`]'s; one conformance suite holds every provider to it.
 
+mod choose;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod connection;
@@ -17,6 +18,7 @@ mod provider;
 pub mod soft;
 mod work;
 
+pub use choose::{ChoiceError, Chosen, ProviderChoice, ProviderKind};
 pub use connection::{
     Agreement, ConnectionError, ConnectionEvent, ConnectionParameters, PeerOffer, PrivateData,
     QueuePairOptions, REJECT_PRIVATE_BYTES_MAX, REPLY_PRIVATE_BYTES_MAX, REQUEST_PRIVATE_BYTES_MAX,
