@@ -91,7 +91,7 @@ impl Responder {
         if ahead != 0 {
             context.counters.out_of_order += 1;
             if ahead < Psn::HALF {
-                self.handle_gap()
+                self.handle_gap(psn)
             } else {
                 self.handle_duplicate(packet, parameters)
             }
@@ -118,7 +118,8 @@ impl Responder {
     }
 
     /// A packet is missing: that is said once (9.7.5.2.8).
-    fn handle_gap(&mut self) {
+    fn handle_gap(&mut self, psn: Psn) {
+        self.dropped = psn;
         if !self.is_told {
             self.is_told = true;
             self.answer = Answer::Missing;
@@ -142,16 +143,10 @@ impl Responder {
 
     /// A packet of a SEND or WRITE was carried out.
     #[inline]
-    fn advance(&mut self, packet: &Packet<'_>, is_last: bool) {
+    fn carried_out(&mut self, packet: &Packet<'_>, is_last: bool) {
         self.acknowledged = Some(self.expected);
-        self.expected = self.expected.next();
         self.msn = self.msn.wrapping_add(u32::from(is_last));
-        self.is_told = false;
-        self.answer = match self.answer {
-            Answer::Acknowledge => Answer::Acknowledge,
-            _ if packet.headers.ack_request => Answer::Acknowledge,
-            _ => Answer::None,
-        };
+        self.advance(1, packet.headers.ack_request);
     }
 
     #[inline]
@@ -179,7 +174,7 @@ impl Responder {
         if place.is_last {
             self.end_of_message(Extras::of(packet.headers.extension), names, context)?;
         }
-        self.advance(packet, place.is_last);
+        self.carried_out(packet, place.is_last);
         Ok(())
     }
 
@@ -273,7 +268,7 @@ impl Responder {
         } else {
             Incoming::Write { key, address: address.wrapping_add(u64::from(bytes)), left: left - bytes }
         };
-        self.advance(packet, place.is_last);
+        self.carried_out(packet, place.is_last);
         Ok(())
     }
 
@@ -292,11 +287,12 @@ impl Responder {
             return Err(Denial::Refused(NakCode::RemoteAccess));
         }
         let packets = self.reads.note(packet.headers.psn, reth, parameters)?;
-        self.expected = self.expected.advance(packets);
         self.msn = self.msn.wrapping_add(1);
-        self.is_told = false;
-        // The response acknowledges all before it.
-        self.answer = Answer::None;
+        if self.answer == Answer::Acknowledge {
+            // The response acknowledges all before it.
+            self.answer = Answer::None;
+        }
+        self.advance(packets, false);
         Ok(())
     }
 }

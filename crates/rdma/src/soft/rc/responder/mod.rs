@@ -72,8 +72,10 @@ pub(super) struct Responder {
     acknowledged: Option<Psn>,
     incoming: Incoming,
     answer: Answer,
-    /// What is missing, or that no receive is posted, was told: silence until the packet comes.
+    /// What is missing, or that no receive is posted, is told: silence until the packet comes.
     is_told: bool,
+    /// The last packet that was dropped because one before it was missing.
+    dropped: Psn,
     refusal: Option<Refusal>,
     reads: Reads,
 }
@@ -87,6 +89,7 @@ impl Responder {
             incoming: Incoming::None,
             answer: Answer::None,
             is_told: false,
+            dropped: Psn::new(0),
             refusal: None,
             reads: Reads::new(),
         }
@@ -94,6 +97,20 @@ impl Responder {
 
     pub(super) fn connect(&mut self, parameters: &Parameters) {
         self.expected = parameters.expected_psn;
+    }
+
+    /// The packet that was expected was carried out, and with it that many numbers. What is asked for is answered.
+    #[inline]
+    fn advance(&mut self, packets: u32, is_asked: bool) {
+        self.expected = self.expected.advance(packets);
+        self.answer = match self.answer {
+            // The gap was filled before it was told, but what was behind it is dropped, and has to come again.
+            Answer::Missing if !self.dropped.is_before(self.expected) => return,
+            Answer::Acknowledge => Answer::Acknowledge,
+            _ if is_asked => Answer::Acknowledge,
+            _ => Answer::None,
+        };
+        self.is_told = false;
     }
 
     #[inline]

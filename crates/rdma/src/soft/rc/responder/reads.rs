@@ -87,6 +87,9 @@ impl Reads {
             let oldest = oldest.ok_or(Denial::Refused(NakCode::InvalidRequest))?;
             self.pending -= u32::from(oldest.is_pending());
         }
+        if self.reads.capacity() == 0 {
+            self.reads.reserve_exact(usize::from(parameters.responder_resources));
+        }
         self.reads.push_back(Read { first, packets, reth, next: 0, end: packets, was_answered: false });
         self.pending += 1;
         Ok(packets)

@@ -2,6 +2,7 @@
 #![allow(clippy::cast_possible_truncation)]
 
 mod channel;
+mod hostile;
 mod requester;
 mod responder;
 mod states;
