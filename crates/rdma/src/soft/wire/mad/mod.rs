@@ -8,6 +8,8 @@ mod reject;
 mod reply;
 mod request;
 mod short;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use thiserror::Error;
