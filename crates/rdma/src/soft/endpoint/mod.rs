@@ -9,37 +9,37 @@ mod flows;
 mod incoming;
 mod numbers;
 mod outgoing;
+mod posting;
 mod shared;
 mod state;
 mod timers;
+mod turn;
 mod windows;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, TryLockError};
+use std::sync::Arc;
 
 use block::{Sleeper, Timestamp, Wait};
-use dma::{RegionId, Segment};
-use rand::Rng;
+use dma::Segment;
 
 use self::connections::Told;
-use self::incoming::{News, Place};
-use self::numbers::Numbers;
-use self::state::{Commons, SharedReceives, State};
-use crate::soft::cm::{CmEvent, CmOptions, ConnectionManager, Shard};
+use self::incoming::News;
+use self::posting::{check_receive, check_work, post_fit};
+use self::state::{SHARED_RECEIVE_QUEUES_MAX, SharedReceives, State};
+use crate::soft::cm::{CmOptions, ConnectionManager};
 use crate::soft::link::Link;
 use crate::soft::rc::ReceiveQueue;
 use crate::soft::wire::mad::Guid;
 use crate::{
     AnswerError, BindError, Completion, ConnectionError, ConnectionEvent, ConnectionParameters, Counters,
-    CreateError, Data, DeviceLimits, Endpoint, EndpointOptions, Handle, ListenError, ListenerId, PostError,
+    CreateError, DeviceLimits, Endpoint, EndpointOptions, Handle, ListenError, ListenerId, PostError,
     PrivateData, QueuePairId, QueuePairOptions, Receive, ReceiveSource, RemoteKey, RemoteMemory, Rights,
     SendWork, SharedReceiveQueueId, Slots,
 };
 
 pub use connections::SoftRequest;
-use shared::Attached;
 pub use shared::Links;
 pub(crate) use shared::{LISTENERS_MAX, Shared};
 
@@ -55,16 +55,8 @@ pub(crate) const LIMITS: DeviceLimits = DeviceLimits {
     message_bytes_max: 1 << 30,
 };
 
-/// Most shared receive queues of an endpoint.
-const SHARED_RECEIVE_QUEUES_MAX: u32 = 256;
 /// Most connections that have ended and whose names rest: so many can end in half a second.
 const TIMEWAIT_MAX: u32 = 16 << 10;
-/// Most batches of packets that are taken in before the user sees what has completed.
-const BATCHES_PER_POLL: usize = 4;
-/// For how many turns the connection manager waits until all packets have been taken in.
-const TURNS_PUT_OFF_MAX: u32 = 8;
-/// How often a busy endpoint looks after the connection manager's link; a sleeping one is woken by it.
-const MANAGEMENT_INTERVAL_NS: u64 = 50_000;
 
 /// One thread's part of a soft device.
 pub struct SoftEndpoint<K: Links> {
@@ -97,39 +89,22 @@ impl<K: Links> SoftEndpoint<K> {
         let limit = u64::from(shared.links.shards()) - 1;
         let (shard, link) =
             shared.claim().map_err(system)?.ok_or(CreateError::TooMany { what: "endpoints", limit })?;
-        let mut random = shared.random();
-        let number = u8::try_from(shard).ok().and_then(|number| Shard::try_from(number).ok());
-        let cm_options = CmOptions {
-            address: shared.address,
-            guid: Guid(shared.info.guid),
-            shard: number.unwrap_or(Shard::FIRST),
-            mtu: shared.info.mtu,
-            // Those in timewait besides.
-            connections_max: options.queue_pairs_max + TIMEWAIT_MAX,
-        };
         let bell = bell(&*shared)?;
-        let manager = ConnectionManager::new(cm_options, shared.random());
-        let shard_byte = u8::try_from(shard).unwrap_or_default();
-        let state = State {
-            numbers: Numbers::new(shard_byte, options.queue_pairs_max, random.next_u32()),
-            queue_pairs: Slots::new(options.queue_pairs_max),
-            commons: Commons {
-                windows: windows::WindowTable::default(),
-                shared_receives: Slots::new(SHARED_RECEIVE_QUEUES_MAX),
-                flows: flows::Flows::default(),
-                reads: crate::soft::rc::ReadBudget::default(),
-                counters: Counters::default(),
+        let manager = ConnectionManager::new(
+            CmOptions {
+                address: shared.address,
+                guid: Guid(shared.info.guid),
+                shard,
+                mtu: shared.info.mtu,
+                // Those in timewait besides.
+                connections_max: options.queue_pairs_max + TIMEWAIT_MAX,
             },
-            timers: timers::Timers::default(),
-            ready: VecDeque::new(),
-            blocked: Vec::new(),
-            has_opened: false,
-            manager,
-            random,
-        };
+            shared.random(),
+        );
+        let state = State::new(shard, options.queue_pairs_max, manager, shared.random());
         Ok(Self {
+            shard: u16::from(shard.number()),
             shared,
-            shard,
             link,
             state,
             listeners: Slots::new(LISTENERS_MAX),
@@ -141,78 +116,6 @@ impl<K: Links> SoftEndpoint<K> {
             now: Timestamp::default(),
             bell,
         })
-    }
-
-    fn send(&mut self, completions: &mut Vec<Completion>, now: Timestamp) -> bool {
-        let did_anything = self.state.transmit(&mut self.link, completions, &mut self.news, now);
-        self.handle_news(completions, now);
-        did_anything
-    }
-
-    fn receive(&mut self, completions: &mut Vec<Completion>, now: Timestamp) -> usize {
-        let place = Place { shared: &*self.shared, shard: self.shard };
-        let (state, news) = (&mut self.state, &mut self.news);
-        let count = self.link.receive(|arrived| {
-            news.extend(place.handle_packet(arrived, state, completions, now));
-        });
-        self.handle_news(completions, now);
-        count
-    }
-
-    /// Looks after the connection manager's link, unless another endpoint is just doing that.
-    fn receive_management(&mut self, now: Timestamp) {
-        if now < self.next_management {
-            return;
-        }
-        self.next_management = now.after_ns(MANAGEMENT_INTERVAL_NS);
-        let mut link = match self.shared.management.try_lock() {
-            Ok(link) => link,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        let place = Place { shared: &*self.shared, shard: self.shard };
-        let state = &mut self.state;
-        link.receive(|arrived| place.handle_management(arrived, state, now));
-    }
-
-    /// Carries what packets and timeouts have brought to the connections.
-    fn handle_news(&mut self, completions: &mut Vec<Completion>, now: Timestamp) {
-        while let Some(news) = self.news.pop() {
-            self.events.extend(self.state.handle_news(news, completions, now));
-        }
-    }
-
-    /// Does what the connection manager says, and tells the user. Whether there was anything.
-    ///
-    /// What a peer sent before it disconnected counts, and it may still be in the socket when the message of the connection
-    /// manager has overtaken it on another: so the socket is emptied first, unless it never is.
-    fn handle_events(&mut self, is_drained: bool, completions: &mut Vec<Completion>) -> bool {
-        if !is_drained && self.turns_put_off < TURNS_PUT_OFF_MAX {
-            self.turns_put_off += 1;
-            return false;
-        }
-        self.turns_put_off = 0;
-        let before = self.events.len();
-        while let Some(event) = self.state.manager.poll_event() {
-            match event {
-                CmEvent::Requested(incoming) => {
-                    let port = incoming.local().port();
-                    let listener = self.listeners.iter_mut().find(|(_, listened)| **listened == port);
-                    // A request for a listener that has just gone is dropped, and thereby rejected.
-                    let request = listener.map(|(handle, _)| SoftRequest::new(handle.into(), incoming));
-                    self.events.extend(request.map(ConnectionEvent::Requested));
-                }
-                event => self.events.extend(self.state.handle_event(event, completions)),
-            }
-        }
-        self.events.len() != before
-    }
-
-    /// Sends what is still owed to peers, acknowledgements above all: a connection is about to end on this side.
-    fn settle(&mut self, now: Timestamp) {
-        let mut completions = std::mem::take(&mut self.waiting);
-        self.send(&mut completions, now);
-        self.waiting = completions;
     }
 
     fn check_options(&self, options: &QueuePairOptions) -> Result<(), CreateError> {
@@ -391,27 +294,7 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
     }
 
     fn poll(&mut self, completions: &mut Vec<Completion>, completions_max: usize, now: Timestamp) -> bool {
-        self.now = now;
-        let before = completions.len();
-        let given = completions_max.min(self.waiting.len());
-        completions.extend(self.waiting.drain(..given));
-        let mut did_anything = self.send(completions, now);
-        self.receive_management(now);
-        let mut is_drained = false;
-        for _ in 0..BATCHES_PER_POLL {
-            if is_drained || completions.len() - before >= completions_max {
-                break;
-            }
-            is_drained = self.receive(completions, now) == 0;
-            did_anything |= !is_drained;
-        }
-        did_anything |= self.state.run_timers(completions, &mut self.news, now);
-        self.handle_news(completions, now);
-        did_anything |= self.handle_events(is_drained, completions);
-        if did_anything && completions.len() == before {
-            self.send(completions, now);
-        }
-        did_anything || completions.len() != before
+        self.turn(completions, completions_max, now)
     }
 
     fn poll_connection(&mut self) -> Option<ConnectionEvent<SoftRequest>> {
@@ -465,42 +348,6 @@ impl<K: Links> Drop for SoftEndpoint<K> {
         self.send(&mut Vec::new(), now);
         for (_, port) in self.listeners.iter_mut() {
             self.shared.remove_listener(*port, self.shard);
-        }
-    }
-}
-
-fn check_work(work: &SendWork, attached: &Attached) -> Result<(), PostError> {
-    let Data::Memory(list) = &work.data else { return Ok(()) };
-    if list.segments().len() > LIMITS.segments_max as usize {
-        return Err(PostError::Unfit("more segments than the device can gather"));
-    }
-    list.segments().iter().try_for_each(|segment| check_region(segment.region(), attached))
-}
-
-fn check_receive(receive: &Receive, attached: &Attached) -> Result<(), PostError> {
-    check_region(receive.buffer.region(), attached)
-}
-
-fn check_region(region: RegionId, attached: &Attached) -> Result<(), PostError> {
-    let unfit = PostError::Unfit("memory that is not attached to the device");
-    if attached.knows(region) { Ok(()) } else { Err(unfit) }
-}
-
-/// Posts from the front up to the first piece that is unfit; when that one is at the front, says why.
-fn post_fit<T>(
-    pieces: &mut VecDeque<T>,
-    check: impl Fn(&T) -> Result<(), PostError>,
-    post: impl FnOnce(&mut VecDeque<T>) -> Result<(), PostError>,
-) -> Result<(), PostError> {
-    let unfit = pieces.iter().enumerate().find_map(|(index, piece)| Some((index, check(piece).err()?)));
-    match unfit {
-        None => post(pieces),
-        Some((0, error)) => Err(error),
-        Some((first, _)) => {
-            let mut rest = pieces.split_off(first);
-            let posted = post(pieces);
-            pieces.append(&mut rest);
-            posted
         }
     }
 }

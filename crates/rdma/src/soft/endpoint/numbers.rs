@@ -4,12 +4,10 @@
 //! random and counts up with each use of the slot, so that the packets of a queue pair that is gone meet nobody for as long
 //! as the generations last.
 
+use crate::soft::cm::Shard;
+use crate::soft::udp::SHARD_SHIFT;
 use crate::soft::wire::Qpn;
 
-/// Bits below the shard.
-pub(crate) const SHARD_SHIFT: u32 = 18;
-/// Shards that fit above; 0 is the connection manager's own.
-pub(crate) const SHARDS_MAX: u16 = 1 << (24 - SHARD_SHIFT);
 /// The most queue pairs of an endpoint: at least 16 generations of each slot are left.
 pub(crate) const QUEUE_PAIRS_MAX: u32 = 1 << 14;
 
@@ -24,9 +22,9 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     /// For an endpoint with at most `queue_pairs_max` queue pairs.
-    pub(crate) fn new(shard: u8, queue_pairs_max: u32, salt: u32) -> Self {
+    pub(crate) fn new(shard: Shard, queue_pairs_max: u32, salt: u32) -> Self {
         let slots = queue_pairs_max.clamp(1, QUEUE_PAIRS_MAX).next_power_of_two();
-        Self { shard: u32::from(shard), slot_bits: slots.trailing_zeros(), salt }
+        Self { shard: u32::from(shard.number()), slot_bits: slots.trailing_zeros(), salt }
     }
 
     /// The number of a slot in its so many'th use.
@@ -49,9 +47,13 @@ impl Numbers {
 mod tests {
     use super::*;
 
+    fn shard(number: u8) -> Shard {
+        Shard::try_from(number).unwrap()
+    }
+
     #[test]
     fn numbers_lead_back_to_shard_and_slot_and_differ_by_use() {
-        let numbers = Numbers::new(3, 1000, 0xffff_fffe);
+        let numbers = Numbers::new(shard(3), 1000, 0xffff_fffe);
         let number = numbers.number(999, 0);
         assert_eq!((number.value() >> SHARD_SHIFT, numbers.slot(number)), (3, 999));
         // 1,000 slots take 10 bits, so 256 uses of a slot have numbers of their own, also where the count comes round.
@@ -64,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_largest_table_keeps_sixteen_generations() {
-        let numbers = Numbers::new(63, QUEUE_PAIRS_MAX, 0);
+        let numbers = Numbers::new(shard(63), QUEUE_PAIRS_MAX, 0);
         assert_eq!(numbers.number(QUEUE_PAIRS_MAX - 1, 15).value(), 0xff_ffff);
         assert_ne!(numbers.number(0, 0), numbers.number(0, 15));
         assert_eq!(numbers.number(0, 0), numbers.number(0, 16));

@@ -8,7 +8,7 @@ use dma::{AddressTable, AttachError, Attachment, DetachError, Region, RegionId};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::numbers::SHARDS_MAX;
+use crate::soft::cm::{SHARDS_MAX, Shard};
 use crate::soft::link::{Arrived, Link};
 use crate::{DeviceEvent, DeviceInfo, ListenError, OpenError};
 
@@ -53,7 +53,7 @@ pub(crate) struct Shared<K: Links> {
 impl<K: Links> Shared<K> {
     pub(crate) fn new(links: K, address: IpAddr, info: DeviceInfo, seed: u64) -> Result<Self, OpenError> {
         let shards = links.shards();
-        if !(2..=SHARDS_MAX).contains(&shards) {
+        if !(2..=u16::from(SHARDS_MAX)).contains(&shards) {
             let most = SHARDS_MAX - 1;
             return Err(OpenError::Unfit(format!("a device has 1 to {most} endpoints")));
         }
@@ -72,9 +72,9 @@ impl<K: Links> Shared<K> {
     }
 
     /// The lowest shard whose link nobody has, with the link.
-    pub(crate) fn claim(&self) -> Result<Option<(u16, K::Link)>, OpenError> {
-        for shard in 1..self.links.shards() {
-            if let Some(link) = self.links.link(shard)? {
+    pub(crate) fn claim(&self) -> Result<Option<(Shard, K::Link)>, OpenError> {
+        for shard in 1..SHARDS_MAX.min(self.links.shards().try_into().unwrap_or(SHARDS_MAX)) {
+            if let (Ok(shard), Some(link)) = (Shard::try_from(shard), self.links.link(u16::from(shard))?) {
                 return Ok(Some((shard, link)));
             }
         }

@@ -2,17 +2,21 @@
 
 use std::collections::VecDeque;
 
+use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::flows::Flows;
 use super::numbers::Numbers;
 use super::timers::Timers;
 use super::windows::WindowTable;
-use crate::soft::cm::ConnectionManager;
+use crate::soft::cm::{ConnectionManager, Shard};
 use crate::soft::link::Path;
 use crate::soft::rc::{Context, QueuePair, ReadBudget, ReceiveQueue};
 use crate::soft::wire::Qpn;
 use crate::{Completion, Counters, Handle, SharedReceiveQueueId, Slots};
+
+/// Most shared receive queues of an endpoint.
+pub(super) const SHARED_RECEIVE_QUEUES_MAX: u32 = 256;
 
 /// How far the connection of a queue pair is.
 ///
@@ -136,6 +140,31 @@ pub(super) struct State {
 }
 
 impl State {
+    pub(super) fn new(
+        shard: Shard,
+        queue_pairs_max: u32,
+        manager: ConnectionManager,
+        mut random: StdRng,
+    ) -> Self {
+        Self {
+            numbers: Numbers::new(shard, queue_pairs_max, random.next_u32()),
+            queue_pairs: Slots::new(queue_pairs_max),
+            commons: Commons {
+                windows: WindowTable::default(),
+                shared_receives: Slots::new(SHARED_RECEIVE_QUEUES_MAX),
+                flows: Flows::default(),
+                reads: ReadBudget::default(),
+                counters: Counters::default(),
+            },
+            timers: Timers::default(),
+            ready: VecDeque::new(),
+            blocked: Vec::new(),
+            has_opened: false,
+            manager,
+            random,
+        }
+    }
+
     /// The queue pair of that number, if it is one that exists.
     #[inline]
     pub(super) fn find(&mut self, number: Qpn) -> Option<&mut Entry> {
