@@ -174,6 +174,7 @@ impl Requester {
         self.backoff = 0;
         self.rnr_left = parameters.rnr_retries;
         self.phase = Phase::Flowing;
+        self.is_stalled = false;
         if self.unacknowledged < self.next {
             self.arm(now, context.flow.rtt().timeout_ns(), parameters);
         } else {

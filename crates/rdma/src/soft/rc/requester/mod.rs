@@ -69,6 +69,8 @@ pub(super) struct Requester {
     /// Packets since an acknowledgement was asked for.
     unasked: u32,
     phase: Phase,
+    /// What comes next waits for answers: for READs before it, or because too much is under way.
+    is_stalled: bool,
     /// When the timer runs out.
     deadline: Timestamp,
     backoff: u32,
@@ -101,6 +103,7 @@ impl Requester {
             reads_in_flight: 0,
             unasked: 0,
             phase: Phase::Flowing,
+            is_stalled: false,
             deadline: Timestamp::NEVER,
             backoff: 0,
             rnr_left: 0,
@@ -160,6 +163,7 @@ impl Requester {
     #[inline]
     pub(super) fn has_work(&self) -> bool {
         self.next < self.posted
+            && !self.is_stalled
             && match self.phase {
                 Phase::Flowing => true,
                 Phase::Probing => self.next == self.unacknowledged,
@@ -214,6 +218,7 @@ impl Requester {
         self.next = self.unacknowledged;
         self.cursor = 0;
         self.reads_outstanding = 0;
+        self.is_stalled = false;
         self.unasked = 0;
         self.sample = None;
         self.deadline = Timestamp::NEVER;

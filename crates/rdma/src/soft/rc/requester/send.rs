@@ -45,7 +45,10 @@ impl Requester {
             match self.step(now, parameters, context.flow, context.reads, outbox) {
                 Step::Sent if from < sent_before => context.counters.packets_resent += 1,
                 Step::Sent => {}
-                Step::Waits => return Turn::Idle,
+                Step::Waits => {
+                    self.is_stalled = true;
+                    return Turn::Idle;
+                }
                 Step::Blocked => return Turn::Blocked,
             }
         }

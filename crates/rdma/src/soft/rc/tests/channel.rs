@@ -1,4 +1,4 @@
-//! Two queue pairs back to back, through a channel that loses, repeats and reorders packets.
+//! Queue pairs back to back, through a channel that loses, repeats and reorders packets. Those of one end share its windows.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -11,15 +11,24 @@ struct Faults {
     lost: u32,
     repeated: u32,
     late: u32,
+    /// When nothing arrives at all, in microseconds from the beginning.
+    dark: (u64, u64),
+    /// Receives are posted now and then only.
+    slow_receiver: bool,
 }
 
-const NO_FAULTS: Faults = Faults { lost: 0, repeated: 0, late: 0 };
+const NO_FAULTS: Faults = Faults { lost: 0, repeated: 0, late: 0, dark: (0, 0), slow_receiver: false };
 const DELAY_US: u64 = 5;
 /// Nothing may take longer.
 const END_US: u64 = 20_000_000;
 
+/// Sides 0, 2, 4 ... are of one endpoint, 1, 3, 5 ... of the other; the peer of each is its neighbour.
 struct World {
-    sides: [Side; 2],
+    sides: Vec<Side>,
+    /// What the queue pairs of an endpoint share.
+    shared: [(Flow, ReadBudget); 2],
+    /// Receives that are to be posted, for each side.
+    receives: Vec<VecDeque<(u64, DmaBuf)>>,
     /// Packets under way, each to one side.
     under_way: Vec<(Timestamp, usize, Sent)>,
     rng: SmallRng,
@@ -28,28 +37,44 @@ struct World {
 }
 
 impl World {
-    fn new(mtu: PathMtu, seed: u64, faults: Faults, is_shared: bool) -> Self {
+    fn new(pairs: usize, mtu: PathMtu, seed: u64, faults: Faults) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
-        // Close to the end of the numbers, so that they wrap.
-        let psn = [Psn::new(0x00ff_fff0), Psn::new(rng.random())];
         let depth = rng.random_range(1..5);
-        let side = |own: usize, peer: usize| {
-            let mut side = Side::new(own as u32 + 2, if is_shared { None } else { Some(64) });
-            side.queue_pair.connect(&Parameters {
-                peer: qpn(peer as u32 + 2),
-                send_psn: psn[own],
-                expected_psn: psn[peer],
-                mtu,
-                ack_timeout: 14,
-                rnr_timer: RnrTimer::new(1),
-                responder_resources: depth,
-                initiator_depth: depth,
-                ..parameters()
-            });
-            side.queue_pair.establish();
-            side
-        };
-        Self { sides: [side(0, 1), side(1, 0)], under_way: Vec::new(), rng, faults, now: us(0) }
+        let mut sides = Vec::new();
+        for pair in 0..pairs {
+            // Close to the end of the numbers, so that they wrap.
+            let psn = [Psn::new(0x00ff_fff0), Psn::new(rng.random())];
+            for end in 0..2 {
+                let number = |end: usize| (2 * pair + end + 2) as u32;
+                let depth_of_own = if seed.is_multiple_of(3) { None } else { Some(64) };
+                let mut side = Side::new(number(end), depth_of_own);
+                side.queue_pair.connect(&Parameters {
+                    peer: qpn(number(1 - end)),
+                    send_psn: psn[end],
+                    expected_psn: psn[1 - end],
+                    mtu,
+                    ack_timeout: 14,
+                    rnr_timer: RnrTimer::new(1),
+                    responder_resources: depth,
+                    initiator_depth: depth,
+                    ..parameters()
+                });
+                side.queue_pair.establish();
+                sides.push(side);
+            }
+        }
+        let receives = sides.iter().map(|_| VecDeque::new()).collect();
+        Self { sides, shared: Default::default(), receives, under_way: Vec::new(), rng, faults, now: us(0) }
+    }
+
+    /// Acts on a side while it has what its endpoint's queue pairs share.
+    fn lend<T>(&mut self, side: usize, act: impl FnOnce(&mut Side) -> T) -> T {
+        let shared = &mut self.shared[side % 2];
+        let side = &mut self.sides[side];
+        (side.flow, side.reads) = *shared;
+        let result = act(side);
+        *shared = (side.flow, side.reads);
+        result
     }
 
     fn percent(&mut self, percent: u32) -> bool {
@@ -57,12 +82,12 @@ impl World {
     }
 
     fn transmit(&mut self) {
-        for side in 0..2 {
+        for side in 0..self.sides.len() {
             while self.sides[side].queue_pair.has_work() {
-                let room = self.rng.random_range(1..40);
-                let sent = self.sides[side].transmit_some(self.now, room);
+                let (now, room) = (self.now, self.rng.random_range(1..40));
+                let sent = self.lend(side, |side| side.transmit_some(now, room));
                 for packet in sent {
-                    self.carry(1 - side, packet);
+                    self.carry(side ^ 1, packet);
                 }
                 if self.sides[side].turn != Turn::Again {
                     break;
@@ -71,20 +96,32 @@ impl World {
         }
     }
 
-    fn carry(&mut self, to: usize, packet: Sent) {
-        if self.percent(self.faults.lost) {
+    /// Posts receives, all of them or now and then one.
+    fn post_receives(&mut self) {
+        for side in 0..self.sides.len() {
+            while !self.receives[side].is_empty() && (!self.faults.slow_receiver || self.percent(10)) {
+                let (id, buffer) = self.receives[side].pop_front().unwrap();
+                self.sides[side].post_receive(id, buffer);
+            }
+        }
+    }
+
+    fn carry(&mut self, side: usize, packet: Sent) {
+        let (from, to) = self.faults.dark;
+        if self.percent(self.faults.lost) || (us(from)..us(to)).contains(&self.now) {
             return;
         }
         if self.percent(self.faults.repeated) {
             let later = self.rng.random_range(0..200);
-            self.under_way.push((self.now.after_ns(later * 1000), to, packet.clone()));
+            self.under_way.push((self.now.after_ns(later * 1000), side, packet.clone()));
         }
         let late = if self.percent(self.faults.late) { self.rng.random_range(0..100) } else { 0 };
-        self.under_way.push((self.now.after_ns((DELAY_US + late) * 1000), to, packet));
+        self.under_way.push((self.now.after_ns((DELAY_US + late) * 1000), side, packet));
     }
 
     /// The next thing happens: packets arrive, or a timer runs out. Says whether there was any.
     fn step(&mut self) -> bool {
+        self.post_receives();
         self.transmit();
         let arrival = self.under_way.iter().map(|packet| packet.0).min();
         let timer = self.sides.iter().filter_map(|side| side.queue_pair.next_timeout()).min();
@@ -100,12 +137,12 @@ impl World {
             !is_here
         });
         for (_, to, packet) in arrived {
-            let event = self.sides[to].feed(now, packet.headers, &packet.payload);
+            let event = self.lend(to, |side| side.feed(now, packet.headers, &packet.payload));
             assert_eq!(event, None, "{:?}", packet.headers);
         }
-        for side in &mut self.sides {
-            if side.queue_pair.next_timeout().is_some_and(|at| at <= now) {
-                assert_eq!(side.timeout(now), None);
+        for side in 0..self.sides.len() {
+            if self.sides[side].queue_pair.next_timeout().is_some_and(|at| at <= now) {
+                assert_eq!(self.lend(side, |side| side.timeout(now)), None);
             }
         }
         true
@@ -184,42 +221,60 @@ fn split(rng: &mut SmallRng, pool: &Pool, data: &[u8]) -> ScatterList {
     }
 }
 
-fn one_run(seed: u64, mtu: PathMtu, faults: Faults) -> Counters {
-    let mut world = World::new(mtu, seed, faults, seed.is_multiple_of(3));
-    let pool = pool(120);
+/// What a side has to show in the end.
+struct Expected {
+    signaled: Vec<u64>,
+    messages: Vec<Vec<u8>>,
+    reads: Vec<(u64, Vec<u8>)>,
+    writes: Vec<(u32, Vec<u8>)>,
+}
+
+fn one_run(pairs: usize, seed: u64, faults: Faults) -> Counters {
+    let mtu = PathMtu::ALL[seed as usize % 5];
+    let mut world = World::new(pairs, mtu, seed, faults);
+    let pool = pool(120 * pairs as u32);
     let mut rng = SmallRng::seed_from_u64(seed ^ 0xabcd);
-    let mut expectations = Vec::new();
-    for side in 0..2 {
-        let target = pattern(WINDOW_BYTES, seed as u32);
-        world.sides[1 - side].bind(KEY, segment(&pool, &target), Rights::READ | Rights::WRITE);
-        let script = script(&mut rng, &pool, mtu.bytes(), &target);
-        for receive in 0..script.messages.len() as u64 {
-            world.sides[1 - side].post_receive(1000 + receive, pool.take().unwrap());
-        }
-        let signaled: Vec<u64> =
-            script.works.iter().filter(|work| work.signaled).map(|work| work.id).collect();
-        // In batches, so that work is posted while other work is under way.
-        let mut works = script.works.into_iter();
-        while works.len() > 0 {
-            let batch: Vec<_> = works.by_ref().take(rng.random_range(1..6)).collect();
-            world.sides[side].post(batch);
-            for _ in 0..rng.random_range(0..20) {
-                world.step();
-            }
-        }
-        expectations.push((signaled, script.messages, script.reads, script.writes));
-    }
+    let expected: Vec<_> =
+        (0..2 * pairs).map(|side| give_work(&mut world, &mut rng, &pool, (side, mtu, seed))).collect();
     world.run();
-    for (side, (signaled, messages, reads, writes)) in expectations.into_iter().enumerate() {
-        check_sender(&mut world.sides[side], &signaled, &reads, seed);
-        check_receiver(&mut world.sides[1 - side], &messages, &writes, seed);
+    for (side, expected) in expected.into_iter().enumerate() {
+        check_sender(&mut world.sides[side], &expected.signaled, &expected.reads, seed);
+        check_receiver(&mut world.sides[side ^ 1], &expected.messages, &expected.writes, seed);
     }
     for side in &mut world.sides {
         assert!(side.completions.is_empty(), "seed {seed}: nothing completes twice");
-        assert!(side.flow.is_idle() && side.reads.is_idle(), "seed {seed}: all windows were given back");
     }
-    assert_eq!(pool.available(), 118, "seed {seed}: memory was let go, but for the windows");
+    for (flow, reads) in world.shared {
+        assert!(flow.is_idle() && reads.is_idle(), "seed {seed}: all windows were given back");
+    }
+    assert_eq!(pool.available(), 118 * pairs, "seed {seed}: memory was let go, but for the windows");
     world.sides[0].counters
+}
+
+/// Posts a script in batches, so that work is posted while other work is under way.
+fn give_work(
+    world: &mut World,
+    rng: &mut SmallRng,
+    pool: &Pool,
+    (side, mtu, seed): (usize, PathMtu, u64),
+) -> Expected {
+    let target = pattern(WINDOW_BYTES, seed as u32);
+    world.sides[side ^ 1].bind(KEY, segment(pool, &target), Rights::READ | Rights::WRITE);
+    let Script { works, messages, reads, writes } = script(rng, pool, mtu.bytes(), &target);
+    for receive in 0..messages.len() as u64 {
+        world.receives[side ^ 1].push_back((1000 + receive, pool.take().unwrap()));
+    }
+    let signaled = works.iter().filter(|work| work.signaled).map(|work| work.id).collect();
+    let mut works = works.into_iter();
+    world.post_receives();
+    while works.len() > 0 {
+        let batch: Vec<_> = works.by_ref().take(rng.random_range(1..6)).collect();
+        world.sides[side].post(batch);
+        for _ in 0..rng.random_range(0..20) {
+            world.step();
+        }
+    }
+    Expected { signaled, messages, reads, writes }
 }
 
 fn check_sender(side: &mut Side, signaled: &[u64], reads: &[(u64, Vec<u8>)], seed: u64) {
@@ -263,7 +318,7 @@ fn check_receiver(side: &mut Side, messages: &[Vec<u8>], writes: &[(u32, Vec<u8>
 #[test]
 fn every_byte_arrives_once_and_in_order_at_every_mtu() {
     for seed in 0..60 {
-        let counters = one_run(seed, PathMtu::ALL[seed as usize % 5], NO_FAULTS);
+        let counters = one_run(1, seed, NO_FAULTS);
         assert_eq!((counters.packets_resent, counters.timeouts), (0, 0), "seed {seed}");
     }
 }
@@ -272,8 +327,7 @@ fn every_byte_arrives_once_and_in_order_at_every_mtu() {
 fn every_byte_arrives_once_and_in_order_through_a_lossy_channel() {
     let mut resent = 0;
     for seed in 0..100 {
-        let faults = Faults { lost: 1 + (seed as u32 % 10), ..NO_FAULTS };
-        resent += one_run(seed, PathMtu::ALL[seed as usize % 5], faults).packets_resent;
+        resent += one_run(1, seed, Faults { lost: 1 + (seed as u32 % 10), ..NO_FAULTS }).packets_resent;
     }
     assert!(resent > 1000, "the channel lost nothing: {resent}");
 }
@@ -282,8 +336,39 @@ fn every_byte_arrives_once_and_in_order_through_a_lossy_channel() {
 fn every_byte_arrives_once_and_in_order_through_a_bad_channel() {
     let mut out_of_order = 0;
     for seed in 0..200 {
-        let faults = Faults { lost: seed as u32 % 7, repeated: seed as u32 % 11, late: seed as u32 % 30 };
-        out_of_order += one_run(seed, PathMtu::ALL[seed as usize % 5], faults).out_of_order;
+        let (lost, repeated, late) = (seed as u32 % 7, seed as u32 % 11, seed as u32 % 30);
+        out_of_order += one_run(1, seed, Faults { lost, repeated, late, ..NO_FAULTS }).out_of_order;
     }
     assert!(out_of_order > 1000, "the channel was in order: {out_of_order}");
+}
+
+#[test]
+fn queue_pairs_that_share_windows_all_get_through() {
+    for seed in 0..20 {
+        assert_eq!(one_run(8, seed, NO_FAULTS).timeouts, 0, "seed {seed}: a window was never full for good");
+    }
+    for seed in 0..20 {
+        one_run(8, seed, Faults { lost: 1 + (seed as u32 % 10), repeated: 1, ..NO_FAULTS });
+    }
+}
+
+#[test]
+fn a_receiver_that_is_slow_is_waited_for() {
+    let mut naks = 0;
+    for seed in 0..60 {
+        let lost = seed as u32 % 4;
+        naks += one_run(2, seed, Faults { lost, slow_receiver: true, ..NO_FAULTS }).naks_received;
+    }
+    assert!(naks > 100, "the receiver was always ready: {naks}");
+}
+
+/// 300 ms without a packet, and half a second would be the end.
+#[test]
+fn a_channel_that_comes_back_goes_on() {
+    let mut timeouts = 0;
+    for seed in 0..30 {
+        let dark = (50 + seed * 3, 300_000);
+        timeouts += one_run(2, seed, Faults { dark, lost: seed as u32 % 3, ..NO_FAULTS }).timeouts;
+    }
+    assert!(timeouts > 60, "it was never dark: {timeouts}");
 }

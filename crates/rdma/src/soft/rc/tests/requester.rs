@@ -407,6 +407,7 @@ fn reads_beyond_the_agreed_depth_wait() {
     side.post([read(1, 10), read(2, 10), read(3, 10), send(4)]);
     assert_eq!(numbers(&side.transmit(us(0))), [100, 101]);
     assert_eq!(side.turn, Turn::Idle);
+    assert!(!side.queue_pair.has_work(), "nothing can be done before an answer comes");
     side.feed(us(1), response(Opcode::ReadResponseOnly, 100), &[0; 10]);
     assert!(side.queue_pair.has_work());
     assert_eq!(summary(&side.transmit(us(1))), [(Opcode::ReadRequest, 102), (Opcode::SendOnly, 103)]);
@@ -417,6 +418,7 @@ fn fenced_work_waits_for_reads_and_for_nothing_else() {
     let mut side = Side::ready(&parameters());
     side.post([send(1), fenced(send(2)), read(3, 300), send(4), fenced(send(5))]);
     assert_eq!(numbers(&side.transmit(us(0))), [100, 101, 102, 104]);
+    assert!(!side.queue_pair.has_work());
     side.feed(us(1), response(Opcode::ReadResponseFirst, 102), &[0; 256]);
     assert_eq!(numbers(&side.transmit(us(1))), []);
     side.feed(us(1), response(Opcode::ReadResponseLast, 103), &[0; 44]);
