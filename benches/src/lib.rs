@@ -1,0 +1,3 @@
+//! What several benchmarks share: the floors that they compare with.
+
+pub mod floor;
