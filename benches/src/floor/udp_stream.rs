@@ -21,13 +21,15 @@ pub const WINDOW_BATCHES: u64 = 2;
 const BATCH_BYTES: usize = DATAGRAM_BYTES as usize * DATAGRAMS_PER_BATCH as usize;
 /// When what is not acknowledged counts as lost.
 const LOST_AFTER: Duration = Duration::from_millis(10);
+/// Losses in one run before it is given up.
+const LOSSES_MAX: u32 = 1000;
 
 /// One run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stream {
     /// 10^9 bytes a second of whole datagrams.
     pub gigabytes_a_second: f64,
-    /// Bytes that did not arrive.
+    /// Bytes that did not arrive in time.
     pub lost_bytes: u64,
 }
 
@@ -76,9 +78,9 @@ fn send(sender: &UdpSocket, to: SocketAddr, options: &FloorOptions) -> io::Resul
     let clock = MonotonicClock::start();
     let begin = clock.now();
     let (mut now, mut heard) = (begin, begin);
-    let (mut sent, mut arrived, mut lost) = (0, 0, 0);
-    while now.ns_since(begin) < u64::try_from(options.run_time.as_nanos()).unwrap_or(u64::MAX) {
-        if sent - arrived - lost < window && sender.send_to(&batch, to).is_ok() {
+    let (mut sent, mut arrived, mut lost, mut losses) = (0, 0, 0, 0);
+    while arrived == 0 || u128::from(now.ns_since(begin)) < options.run_time.as_nanos() {
+        if sent.saturating_sub(arrived + lost) < window && sender.send_to(&batch, to).is_ok() {
             sent += batch.len() as u64;
         }
         // A datagram with an acknowledgement is shorter than UDP_SEGMENT's size and goes as it is.
@@ -90,6 +92,10 @@ fn send(sender: &UdpSocket, to: SocketAddr, options: &FloorOptions) -> io::Resul
         if u128::from(now.ns_since(heard)) > LOST_AFTER.as_nanos() {
             lost = sent - arrived;
             heard = now;
+            losses += 1;
+            if losses > LOSSES_MAX {
+                return Err(ErrorKind::TimedOut.into());
+            }
         }
     }
     Ok(Stream { gigabytes_a_second: gigabytes_a_second(arrived, now.ns_since(begin)), lost_bytes: lost })
