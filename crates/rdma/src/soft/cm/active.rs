@@ -14,7 +14,7 @@ use crate::soft::wire::mad::{
     About, Additional, CommunicationId, ConnectionRequest, Gid, Ids, Mad, Message, RdmaCmHeader, Receipt,
     RejectReason, Rejection, Reply, ServiceId, Timeout, TransactionId,
 };
-use crate::{ConnectionParameters, PrivateData, REQUEST_PRIVATE_BYTES_MAX};
+use crate::{ConnectionParameters, PathMtu, PrivateData, REQUEST_PRIVATE_BYTES_MAX};
 
 /// What both sides tell each other about how soon they answer: what rdma_cm says, 4.3 s.
 const CM_TIMEOUT: Timeout = Timeout::of_exponent(20);
@@ -94,6 +94,35 @@ impl ConnectionManager {
             ack_timeout: ACK_TIMEOUT,
             private_data: header.write(parameters.private_data.bytes()),
         }
+    }
+
+    /// Asks once more, for the packets of at most `mtu` that the peer says it can do, if that is less than was asked for. Under a
+    /// new name: a rejection of the first request may come twice.
+    pub(super) fn ask_for_less(&mut self, now: Timestamp, qpn: Qpn, mtu: Option<PathMtu>) -> bool {
+        let Some(Connection { state: State::RequestSent(asking), local_id, transaction, address, .. }) =
+            self.connections.get(&qpn)
+        else {
+            return false;
+        };
+        let (old_id, transaction, address) = (*local_id, *transaction, *address);
+        let asked = Mad::read(&asking.request.message).map(|mad| mad.message);
+        let (Some(mtu), Ok(Message::Request(asked))) = (mtu.filter(|mtu| *mtu < asking.mtu), asked) else {
+            return false;
+        };
+        let Some(local_id) = self.new_name() else { return false };
+        let message = Message::Request(ConnectionRequest { local_id, mtu, ..asked });
+        let bytes = Mad { transaction, message }.write();
+        let Some(connection) = self.connections.get_mut(&qpn) else { return false };
+        let State::RequestSent(asking) = &mut connection.state else { return false };
+        asking.request = Repeated::new(bytes, REPEATS_MAX);
+        asking.mtu = mtu;
+        connection.local_id = local_id;
+        let patience = asking.request.patience();
+        self.by_local_id.remove(&old_id);
+        self.by_local_id.insert(local_id, qpn);
+        self.set_timer(qpn, now.after(patience));
+        self.outbox.push(address, bytes);
+        true
     }
 
     /// REP.

@@ -87,7 +87,13 @@ impl ConnectionManager {
         let Some(connection) = self.connections.get(&qpn) else { return };
         let is_peer = connection.is_peer(rejection.local_id);
         match connection.state {
-            State::RequestSent(_) => self.take_rejection(now, qpn, rejection),
+            State::RequestSent(_) => {
+                let less =
+                    rejection.additional.mtu().filter(|_| rejection.reason == RejectReason::InvalidMtu);
+                if !self.ask_for_less(now, qpn, less) {
+                    self.take_rejection(now, qpn, rejection);
+                }
+            }
             State::ReplySent(_) if is_peer => self.take_rejection(now, qpn, rejection),
             State::Established if is_peer => {
                 self.begin_timewait(now, qpn);

@@ -76,7 +76,7 @@ pub const RECEIPT_AFTER: Duration = Duration::from_secs(1);
 pub const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// How often the listening side looks whether a request was answered elsewhere, or dropped.
 pub const ANSWER_CHECK: Duration = Duration::from_millis(100);
-/// How long nothing of an ended connection is used again (12.9.8.4); Linux on RoCE waits as long.
+/// How long nothing of an ended connection is used again (chapter 12.9, timewait); Linux on RoCE waits as long.
 pub const TIMEWAIT: Duration = Duration::from_millis(500);
 /// A half-open connection younger than this does not make room for another.
 pub const HALF_OPEN_MIN: Duration = Duration::from_secs(2);

@@ -353,7 +353,7 @@ impl ConnectionManager {
     }
 
     /// A packet of the peer came for a queue pair that accepted: its reply must have arrived, though the message that says so is
-    /// on its way or lost (12.9.6). No matter in any other state.
+    /// on its way or lost (chapter 12.9). No matter in any other state.
     pub fn established_by_data(&mut self, qpn: Qpn) {
         let Some(connection) = self.connections.get_mut(&qpn) else { return };
         let State::ReplySent(answering) = &connection.state else { return };

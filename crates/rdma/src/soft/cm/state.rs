@@ -13,7 +13,7 @@ use crate::PathMtu;
 use crate::soft::wire::mad::{CommunicationId, Guid, Ids, MadBytes, TransactionId};
 use crate::soft::wire::{Psn, Qpn};
 
-/// The state of a connection (12.9.7, less what is not reachable here).
+/// The state of a connection (chapter 12.9, less what is not reachable here).
 ///
 /// ```text
 ///      connect                                    accept

@@ -43,6 +43,15 @@ fn seen(pcap: &'static [u8]) -> Vec<Seen> {
     all
 }
 
+/// What came to queue pair 1: who sent it, and the payload.
+pub(in crate::soft) fn management(pcap: &'static [u8]) -> Vec<(IpAddr, &'static [u8])> {
+    let payload = |seen: Seen| {
+        let packet = Packet::parse(seen.udp_payload).unwrap();
+        (packet.headers.destination == Qpn::CONNECTION_MANAGER).then_some((seen.source, packet.payload))
+    };
+    seen(pcap).into_iter().filter_map(payload).collect()
+}
+
 fn word(bytes: &[u8]) -> u16 {
     u16::from_be_bytes(*bytes.first_chunk().unwrap())
 }

@@ -6,7 +6,7 @@
 //! [`Trailer`] ends the packet.
 
 #[cfg(test)]
-mod captures;
+pub(super) mod captures;
 mod crc;
 mod extension;
 mod icrc;

@@ -246,3 +246,49 @@ fn a_full_manager_says_so() {
     assert_eq!(theirs.listen(1, 1), Ok(()));
     assert_eq!(theirs.listen(1, 1), Err(ListenError::PortTaken(1)));
 }
+
+#[test]
+fn the_smaller_mtu_wins() {
+    for (ours, theirs) in [(PathMtu::Bytes512, PathMtu::Bytes4096), (PathMtu::Bytes4096, PathMtu::Bytes512)] {
+        let mut pair = Pair {
+            ours: manager(CmOptions { mtu: ours, ..options(OURS) }),
+            theirs: manager(CmOptions { mtu: theirs, ..options(THEIRS) }),
+        };
+        pair.ours.listen(PORT, 1).unwrap();
+        pair.theirs.connect(at_ms(0), SocketAddr::new(OURS, PORT), local(5), &parameters(b"hi")).unwrap();
+        let first = sent(&mut pair.theirs)[0].1;
+        // Twice, as the network may bring it.
+        pair.ours.handle_mad(at_ms(0), THEIRS, &first);
+        pair.ours.handle_mad(at_ms(0), THEIRS, &first);
+        pair.deliver(at_ms(0));
+        let Some(CmEvent::Requested(request)) = pair.ours.poll_event() else { panic!("not asked") };
+        assert_eq!(&request.private_data().bytes()[..2], b"hi");
+        let agreed = pair.ours.accept(at_ms(0), request, local(7), &parameters(b"")).unwrap();
+        assert_eq!(agreed.mtu, PathMtu::Bytes512);
+        pair.deliver(at_ms(0));
+        match pair.theirs.poll_event() {
+            Some(CmEvent::Established { agreed, .. }) => assert_eq!(agreed.mtu, PathMtu::Bytes512),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(pair.ours.counters().refused, if ours < theirs { 2 } else { 0 });
+        assert_eq!(pair.theirs.by_local_id.len(), 1);
+    }
+}
+
+#[test]
+fn an_mtu_that_is_not_less_is_a_rejection() {
+    let mut theirs = manager(options(THEIRS));
+    theirs.connect(at_ms(0), SocketAddr::new(OURS, PORT), local(5), &parameters(b"")).unwrap();
+    let Message::Request(request) = messages(&mut theirs)[0] else { panic!() };
+    let rejection = Rejection {
+        local_id: CommunicationId::UNKNOWN,
+        remote_id: request.local_id,
+        about: crate::soft::wire::mad::About::Request,
+        reason: RejectReason::InvalidMtu,
+        additional: Additional::of_mtu(request.mtu),
+        private_data: [0; 148],
+    };
+    let mad = Mad { transaction: TransactionId(1), message: Message::Rejection(rejection) };
+    theirs.handle_mad(at_ms(0), OURS, &mad.write());
+    assert_eq!(events(&mut theirs), ["rejected 26"]);
+}

@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod hostile;
+mod kernel;
 mod simulation;
 mod table;
 

@@ -26,7 +26,7 @@ pub use value::{About, CommunicationId, Gid, Guid, ServiceId, Timeout, TimeoutEr
 
 /// Bytes of every MAD.
 pub const MAD_BYTES: usize = 256;
-/// The queue key of queue pair 1 (10.2.5).
+/// The queue key of queue pair 1 (chapter 10.2, the well-known queue key).
 pub const QUEUE_KEY: u32 = 0x8001_0000;
 
 /// A MAD.
@@ -37,12 +37,12 @@ const BASE_VERSION: u8 = 1;
 /// The class of communication management (13.4.4).
 const CLASS: u8 = 7;
 const CLASS_VERSION: u8 = 2;
-/// Every message of the connection manager is a Send (12.6.1): none is answered by the MAD layer itself.
+/// Every message of the connection manager is a Send (chapter 16.7): none is answered by the MAD layer itself.
 const METHOD_SEND: u8 = 3;
 const TRANSACTION: usize = 8;
 const ATTRIBUTE: usize = 16;
 
-/// Which message a MAD carries (16.7.3.1).
+/// Which message a MAD carries (chapter 16.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Attribute {

@@ -28,7 +28,7 @@ pub struct Reply {
     pub remote_id: CommunicationId,
     /// The sender's queue pair.
     pub qpn: Qpn,
-    /// The PSN that the *receiver* of the reply begins to send with (12.7.25).
+    /// The PSN that the *receiver* of the reply begins to send with (chapter 12.7, starting PSN).
     pub starting_psn: Psn,
     /// READs of the other side that the sender serves at once.
     pub responder_resources: u8,

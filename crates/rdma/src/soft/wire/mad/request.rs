@@ -38,7 +38,7 @@ const SUBNET_LOCAL: Bits = Bits::new(94, 3, 1);
 const ACK_TIMEOUT: Bits = Bits::new(95, 3, 5);
 const PRIVATE_DATA: usize = 140;
 
-/// LIDs mean nothing on Ethernet: the permissive one stands there (A17.6).
+/// LIDs mean nothing on Ethernet: the permissive one stands there (annex A17).
 const LID_PERMISSIVE: u16 = 0xffff;
 /// The default partition, full member: the only one of RoCEv2 without a subnet manager.
 const PARTITION_DEFAULT: u16 = 0xffff;
@@ -68,7 +68,8 @@ pub struct ConnectionRequest {
     pub remote_timeout: Timeout,
     /// How soon the sender will answer.
     pub local_timeout: Timeout,
-    /// The PSN that the *receiver* of the request begins to send with (12.7.25): what the sender expects first.
+    /// The PSN that the *receiver* of the request begins to send with (chapter 12.7, starting PSN: where
+    /// "the remote node" begins to transmit; seen so in captures of Linux): what the sender expects first.
     pub starting_psn: Psn,
     /// Retries of packets that the receiver's queue pair is to use, 0 to 7.
     pub retries: u8,

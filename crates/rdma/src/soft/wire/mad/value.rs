@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::PathMtu;
 
-/// Names one side's part of a connection (12.6, "communication ID"). Zero: not known.
+/// Names one side's part of a connection (chapter 12.7, local and remote communication ID). Zero: not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommunicationId(u32);
 
@@ -29,7 +29,7 @@ impl CommunicationId {
     }
 }
 
-/// Names an exchange of MADs (13.4.6.4): an answer carries that of its question.
+/// Names an exchange of MADs (chapter 13.4): an answer carries that of its question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransactionId(pub u64);
 
@@ -43,13 +43,13 @@ impl fmt::Display for Guid {
     }
 }
 
-/// What is listened for (annex A3, A11.6).
+/// What is listened for (annex A3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceId(pub u64);
 
 impl ServiceId {
     /// The service identifiers of IP: this prefix, the protocol's number, the port. The protocol is TCP, by the port space that
-    /// rdma_cm calls RDMA_PS_TCP (A11.6.1).
+    /// rdma_cm calls RDMA_PS_TCP (annex A11).
     const TCP: u64 = 0x0000_0000_0106_0000;
 
     /// That of a port of RDMA_PS_TCP.
@@ -65,7 +65,7 @@ impl ServiceId {
     }
 }
 
-/// A global identifier: with RoCEv2 an IPv6 address, or an IPv4 address mapped to one (A17.4.1).
+/// A global identifier: with RoCEv2 an IPv6 address, or an IPv4 address mapped to one (annex A17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gid(pub [u8; 16]);
 
@@ -91,7 +91,7 @@ impl From<IpAddr> for Gid {
 #[error("a timeout's exponent is below 32, not {0}")]
 pub struct TimeoutError(pub u8);
 
-/// A time as 4.096 us times a power of two: the exponent, 0 to 31 (9.7.5.1.3, 12.7.4).
+/// A time as 4.096 us times a power of two: the exponent, 0 to 31 (chapter 12.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timeout(u8);
 
@@ -126,7 +126,7 @@ impl TryFrom<u8> for Timeout {
     }
 }
 
-/// Which message a rejection or a receipt is about (12.6.7.1, 12.6.6.1).
+/// Which message a rejection or a receipt is about (12.6.6, 12.6.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
     /// A connection request.
@@ -155,7 +155,7 @@ impl About {
     }
 }
 
-/// The code of a path MTU, 1 to 5 (9.7.1, table "path MTU").
+/// The code of a path MTU, 1 to 5 (chapter 12.7, path packet payload MTU).
 pub(super) const fn mtu_code(mtu: PathMtu) -> u8 {
     match mtu {
         PathMtu::Bytes256 => 1,
