@@ -78,7 +78,7 @@ fn send(sender: &UdpSocket, to: SocketAddr, options: &FloorOptions) -> io::Resul
     let clock = MonotonicClock::start();
     let begin = clock.now();
     let (mut now, mut heard) = (begin, begin);
-    let (mut sent, mut arrived, mut lost, mut losses) = (0, 0, 0, 0);
+    let (mut sent, mut arrived, mut lost, mut losses) = (0u64, 0, 0, 0);
     while arrived == 0 || u128::from(now.ns_since(begin)) < options.run_time.as_nanos() {
         if sent.saturating_sub(arrived + lost) < window && sender.send_to(&batch, to).is_ok() {
             sent += batch.len() as u64;
