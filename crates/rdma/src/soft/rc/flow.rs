@@ -26,7 +26,7 @@ pub struct Flow {
     /// Below it the window doubles in a round trip.
     threshold: u32,
     in_flight: u32,
-    last_loss: Timestamp,
+    last_loss: Option<Timestamp>,
     rtt: Rtt,
 }
 
@@ -36,7 +36,7 @@ impl Default for Flow {
             window: WINDOW_BYTES_INITIAL,
             threshold: WINDOW_BYTES_MAX,
             in_flight: 0,
-            last_loss: Timestamp::from_ns(0),
+            last_loss: None,
             rtt: Rtt::default(),
         }
     }
@@ -89,8 +89,9 @@ impl Flow {
 
     /// Something was lost: the window halves, once in a round trip.
     pub(super) fn lost(&mut self, now: Timestamp) {
-        if self.last_loss == Timestamp::from_ns(0) || now.ns_since(self.last_loss) > self.rtt.smoothed_ns() {
-            self.last_loss = now;
+        let round_trip_ns = self.rtt.smoothed_ns();
+        if self.last_loss.is_none_or(|before| now.ns_since(before) > round_trip_ns) {
+            self.last_loss = Some(now);
             self.threshold = (self.window / 2).max(WINDOW_BYTES_MIN);
             self.window = self.threshold;
         }
@@ -129,5 +130,57 @@ impl ReadBudget {
     pub(super) fn released(&mut self, bytes: u32) {
         debug_assert!(bytes <= self.in_flight, "{bytes} of {}", self.in_flight);
         self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: u32 = 4096 + PACKET_OVERHEAD_BYTES;
+
+    fn at(us: u64) -> Timestamp {
+        Timestamp::from_ns(us * 1000)
+    }
+
+    #[test]
+    fn a_loss_halves_the_window_once_in_a_round_trip() {
+        let mut flow = Flow::default();
+        flow.rtt().measured(100_000);
+        flow.lost(at(0));
+        flow.lost(at(100));
+        assert_eq!(flow.window_bytes(), 32 << 10);
+        flow.lost(at(101));
+        assert_eq!(flow.window_bytes(), 16 << 10);
+        (0..9).for_each(|loss| flow.lost(at(1000 + loss * 1000)));
+        assert_eq!(flow.window_bytes(), PACKET, "one packet always fits");
+    }
+
+    #[test]
+    fn the_window_grows_by_a_packet_in_a_windows_time_up_to_its_most() {
+        let mut flow = Flow::default();
+        flow.lost(at(0));
+        let window = flow.window_bytes();
+        let packets = window / PACKET;
+        flow.sent(packets * PACKET);
+        flow.arrived(packets * PACKET);
+        let grown = flow.window_bytes() - window;
+        assert!((PACKET - 700..=PACKET).contains(&grown), "{grown}");
+        for _ in 0..1000 {
+            flow.sent(PACKET);
+            flow.arrived(PACKET);
+        }
+        assert_eq!(flow.window_bytes(), 128 << 10);
+    }
+
+    #[test]
+    fn one_packet_is_always_admitted_and_two_if_they_fit() {
+        let mut flow = Flow::default();
+        (1..12).for_each(|loss| flow.lost(at(loss * 1000)));
+        assert!(flow.admits(u32::MAX / 2));
+        flow.sent(PACKET);
+        assert!(!flow.admits(1));
+        flow.released(PACKET);
+        assert!(flow.is_idle() && flow.admits(PACKET));
     }
 }

@@ -335,7 +335,7 @@ fn every_byte_arrives_once_and_in_order_through_a_lossy_channel() {
 #[test]
 fn every_byte_arrives_once_and_in_order_through_a_bad_channel() {
     let mut out_of_order = 0;
-    for seed in 0..200 {
+    for seed in 0..150 {
         let (lost, repeated, late) = (seed as u32 % 7, seed as u32 % 11, seed as u32 % 30);
         out_of_order += one_run(1, seed, Faults { lost, repeated, late, ..NO_FAULTS }).out_of_order;
     }
@@ -344,31 +344,31 @@ fn every_byte_arrives_once_and_in_order_through_a_bad_channel() {
 
 #[test]
 fn queue_pairs_that_share_windows_all_get_through() {
-    for seed in 0..20 {
-        assert_eq!(one_run(8, seed, NO_FAULTS).timeouts, 0, "seed {seed}: a window was never full for good");
+    for seed in 0..8 {
+        assert_eq!(one_run(6, seed, NO_FAULTS).timeouts, 0, "seed {seed}: a window was never full for good");
     }
-    for seed in 0..20 {
-        one_run(8, seed, Faults { lost: 1 + (seed as u32 % 10), repeated: 1, ..NO_FAULTS });
+    for seed in 0..10 {
+        one_run(6, seed, Faults { lost: 1 + (seed as u32 % 10), repeated: 1, ..NO_FAULTS });
     }
 }
 
 #[test]
 fn a_receiver_that_is_slow_is_waited_for() {
     let mut naks = 0;
-    for seed in 0..60 {
+    for seed in 0..30 {
         let lost = seed as u32 % 4;
         naks += one_run(2, seed, Faults { lost, slow_receiver: true, ..NO_FAULTS }).naks_received;
     }
-    assert!(naks > 100, "the receiver was always ready: {naks}");
+    assert!(naks > 50, "the receiver was always ready: {naks}");
 }
 
 /// 300 ms without a packet, and half a second would be the end.
 #[test]
 fn a_channel_that_comes_back_goes_on() {
     let mut timeouts = 0;
-    for seed in 0..30 {
+    for seed in 0..15 {
         let dark = (50 + seed * 3, 300_000);
         timeouts += one_run(2, seed, Faults { dark, lost: seed as u32 % 3, ..NO_FAULTS }).timeouts;
     }
-    assert!(timeouts > 60, "it was never dark: {timeouts}");
+    assert!(timeouts > 30, "it was never dark: {timeouts}");
 }

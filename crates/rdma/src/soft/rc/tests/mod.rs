@@ -3,8 +3,10 @@
 
 mod channel;
 mod hostile;
+mod reading;
 mod requester;
 mod responder;
+mod serving;
 mod states;
 
 use std::collections::VecDeque;
@@ -29,6 +31,8 @@ const OUR_NUMBER: u32 = 0x11;
 const PEER_NUMBER: u32 = 0x22;
 const KEY: RemoteKey = RemoteKey(0x5eed);
 const ADDRESS: u64 = 0x7f00_0000_1000;
+const REMOTE: RemoteMemory = RemoteMemory { address: ADDRESS, key: KEY };
+const OK: Result<Option<Message>, WorkError> = Ok(None);
 
 fn qpn(number: u32) -> Qpn {
     Qpn::try_from(number).unwrap()
@@ -278,4 +282,17 @@ fn reth(address: u64, bytes: u32) -> Extension {
 /// Opcode and number of each packet.
 fn summary(sent: &[Sent]) -> Vec<(Opcode, u32)> {
     sent.iter().map(|sent| (sent.headers.opcode, sent.headers.psn.value())).collect()
+}
+
+fn send(id: u64) -> SendWork {
+    inline(id, SendOp::Send, b"x")
+}
+
+/// A READ of so many bytes from the beginning of the peer's window.
+fn read(id: u64, bytes: u32) -> SendWork {
+    work(id, SendOp::Read(REMOTE), segment(&pool(1), &vec![0; bytes as usize]))
+}
+
+fn numbers(sent: &[Sent]) -> Vec<u32> {
+    sent.iter().map(|sent| sent.headers.psn.value()).collect()
 }
