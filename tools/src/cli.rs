@@ -10,6 +10,7 @@ use tracing::Level;
 use crate::bench::{self, BenchOptions};
 use crate::drives::{self, DrivesCommand};
 use crate::nvme::{self, ErrorLogOptions, NvmeOptions};
+use crate::rdma::{self, RdmaCommand};
 
 /// Exit code when the command line asks for something that cannot be.
 pub const EXIT_USAGE: u8 = 2;
@@ -18,7 +19,7 @@ pub const EXIT_USAGE: u8 = 2;
 pub const EXIT_FAILED: u8 = 1;
 
 #[derive(Debug, Parser)]
-#[command(name = "remora", version, about = "Remora's tools for block devices")]
+#[command(name = "remora", version, about = "Remora's tools for block devices and RDMA")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -31,6 +32,9 @@ enum Command {
     /// Look after NVMe drives
     #[command(subcommand)]
     Drives(DrivesCommand),
+    /// Look at RDMA devices and try connections
+    #[command(subcommand)]
+    Rdma(RdmaCommand),
     /// Show what a controller says of itself (Identify Controller)
     IdCtrl(NvmeOptions),
     /// Show what a controller says of a namespace (Identify Namespace)
@@ -57,6 +61,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Bench(options) => bench::command(&options),
         Command::Drives(command) => drives::command(&command),
+        Command::Rdma(command) => rdma::command(&command),
         Command::IdCtrl(options) => nvme::id_ctrl(&options),
         Command::IdNs(options) => nvme::id_ns(&options),
         Command::SmartLog(options) => nvme::smart_log(&options),

@@ -1,5 +1,5 @@
 //! The command `remora`: `remora bench` measures and verifies any block device, in fio's words; `remora drives` looks
-//! after NVMe drives, `remora id-ctrl` and its like ask them.
+//! after NVMe drives, `remora id-ctrl` and its like ask them; `remora rdma` tries RDMA connections.
 //!
 //! One module for each subcommand; [`devices`] is the one place that says which kinds of device there are.
 
@@ -8,5 +8,6 @@ mod cli;
 pub mod devices;
 pub mod drives;
 pub mod nvme;
+pub mod rdma;
 
 pub use cli::{EXIT_FAILED, EXIT_USAGE, run};

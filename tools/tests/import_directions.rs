@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // The software SSD takes the seam `nvme_driver::pci` and the function that opens a controller; the driver's queue
     // code is private to it.
     ("nvme-model", &["block", "dma", "nvme-driver", "nvme-spec"]),
-    ("remora-tools", &["block", "dma", "nvme-driver", "nvme-model", "nvme-spec"]),
+    ("remora-tools", &["block", "dma", "nvme-driver", "nvme-model", "nvme-spec", "rdma"]),
     ("remora-benches", &["block", "dma", "nvme-driver", "nvme-model", "nvme-spec"]),
     // It runs our programs as a user does.
     ("lab", &[]),
