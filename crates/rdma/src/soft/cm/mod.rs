@@ -17,6 +17,7 @@ mod active;
 mod ending;
 mod event;
 mod incoming;
+mod listening;
 mod outbox;
 mod passive;
 mod records;

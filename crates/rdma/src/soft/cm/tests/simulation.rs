@@ -211,17 +211,22 @@ impl World {
     }
 
     /// What one side holds for a connection the other does too, unless its user ended it and could not make itself heard.
-    fn check_agreement(&self) {
+    /// How many ends are of connections that both hold.
+    fn check_agreement(&self) -> u64 {
+        let mut shared = 0;
         for (who, side) in self.sides.iter().enumerate() {
             for (qpn, known) in &side.known {
                 let Known::Established(agreed) = known else { panic!("{qpn} is still {known:?}") };
+                let mirror = self.has_mirror(who, agreed);
+                shared += u64::from(mirror);
                 let left = (1 - who, agreed.receive_psn.value(), agreed.send_psn.value());
                 assert!(
-                    self.has_mirror(who, agreed) || self.left.contains(&left) || self.crashed,
+                    mirror || self.left.contains(&left) || self.crashed,
                     "side {who} alone holds {qpn}: {agreed:?}"
                 );
             }
         }
+        shared
     }
 
     fn end(&mut self, now: Timestamp) {
@@ -243,7 +248,7 @@ impl World {
 
 #[test]
 fn both_sides_always_agree_in_the_end() {
-    let mut established = 0;
+    let (mut established, mut shared) = (0, 0);
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
         for action in 0..u64::from(ACTIONS) {
@@ -252,10 +257,11 @@ fn both_sides_always_agree_in_the_end() {
             world.act(now);
         }
         world.run_until(at_ms(HEALED_MS));
-        world.check_agreement();
+        shared += world.check_agreement();
         world.end(at_ms(HEALED_MS));
         established += world.sides.iter().map(|side| side.established).sum::<u64>();
     }
+    assert!(shared > 2 * SEEDS, "{shared} ends of connections were left to both sides");
     assert!(
         established > 4 * SEEDS,
         "{established} ends of connections established: the simulation does too little"
