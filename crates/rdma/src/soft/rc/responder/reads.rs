@@ -158,6 +158,11 @@ impl Read {
         let window = windows.window(RemoteKey(self.reth.key), names.number);
         let memory = window.and_then(|window| window.locate(address, rest, Rights::READ));
         if memory.is_none() && rest > 0 {
+            if self.was_answered {
+                // A request that was delayed or doubled: the READ may be over for the peer, and the window lawfully unbound.
+                self.next = self.end;
+                return Answering::Done;
+            }
             return Answering::Gone(self.first.advance(self.next));
         }
         let mut done = 0;

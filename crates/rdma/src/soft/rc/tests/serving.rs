@@ -157,6 +157,21 @@ fn a_window_that_goes_while_it_is_read_ends_the_response() {
     assert_eq!(side.turn, refused(NakCode::RemoteAccess));
 }
 
+/// The network had doubled a request; its second copy came when the READ was over and the window unbound, and ended the
+/// connection.
+#[test]
+fn a_repeated_read_whose_window_has_gone_since_is_dropped() {
+    let (mut side, _) = with_window(Rights::READ);
+    let request = headers(Opcode::ReadRequest, 500, reth(ADDRESS, 1000));
+    side.feed(us(0), request, b"");
+    side.transmit(us(0));
+    side.windows.bound.clear();
+    side.feed(us(0), request, b"");
+    assert_eq!(side.transmit(us(0)), []);
+    assert_eq!(side.queue_pair.state(), State::ReadyToSend);
+    assert!(!side.queue_pair.has_work());
+}
+
 #[test]
 fn a_read_of_more_packets_than_there_are_numbers_is_invalid() {
     let (mut side, _) = with_window(Rights::READ);
