@@ -188,6 +188,7 @@ pub fn stopped_listeners_reject<S: Subject>(subject: &S) {
         let now = rig.now();
         rig.client().turn(now);
         rig.server().endpoint.poll(&mut Vec::new(), 1, now);
+        rig.rest(end);
     }
     rig.stop_listening(SERVER, listener);
     let error = rig.closed(waiting);
