@@ -1,0 +1,16 @@
+//! What only fabrics have, as bytes and as meaning.
+
+mod bytes;
+mod connect;
+mod disconnect;
+mod name;
+mod property;
+pub mod rdma;
+
+pub use connect::{
+    AuthenticationRequirement, CONNECT_DATA_BYTES, ConnectAttributes, ConnectCommand, ConnectData,
+    ConnectDataError, ConnectField, ConnectResponse,
+};
+pub use disconnect::DisconnectCommand;
+pub use name::{HostId, NQN_BYTES_MAX, Nqn, NqnError};
+pub use property::{PropertyCommandError, PropertyGet, PropertyOffset, PropertySet, PropertySize};
