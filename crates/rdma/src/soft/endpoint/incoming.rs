@@ -117,7 +117,8 @@ fn handle_connected(
     };
     let mut context = state.commons.lend(entry.flow, entry.receives, completions);
     let event = entry.queue_pair.handle_packet(now, packet, &mut context);
-    state.has_opened |= packet.headers.opcode.is_response() || event.is_some();
+    // An answer may open a window; a request is answered even by a queue pair whose own work is waiting for one.
+    state.has_opened |= packet.headers.opcode.is_response() || event.is_some() || entry.is_listed;
     let handle = entry.queue_pair.id().into();
     state.schedule(handle);
     event.map(|event| News { queue_pair: number, event })
