@@ -53,6 +53,8 @@ pub(in crate::soft::udp) struct Outgoing {
     gathered: Vec<iovec>,
     messages: Vec<Message>,
     held: Vec<Segment>,
+    /// Where [`Self::look`] copies to.
+    window: Box<[u8; WINDOW_BYTES]>,
     headers: Vec<mmsghdr>,
 }
 
@@ -70,6 +72,7 @@ impl Outgoing {
             gathered: Vec::with_capacity(GATHERED_MAX),
             messages: Vec::with_capacity(MESSAGES_MAX),
             held: Vec::with_capacity(PIECES_MAX),
+            window: Box::new([0; WINDOW_BYTES]),
             headers: Vec::with_capacity(MESSAGES_MAX),
         })
     }
@@ -126,8 +129,8 @@ impl Outgoing {
 
     /// Shows what was gathered, in order: copies of a moment, for the memory may change at any time.
     #[inline]
-    pub(in crate::soft::udp) fn look(&self, mut see: impl FnMut(&[u8])) {
-        let mut window = [0; WINDOW_BYTES];
+    pub(in crate::soft::udp) fn look(&mut self, mut see: impl FnMut(&[u8])) {
+        let window = &mut self.window;
         for piece in &self.gathered {
             let mut done = 0;
             while done < piece.iov_len {
