@@ -24,7 +24,7 @@ const BTH_BYTES: usize = 12;
 /// One thread's access to the network at one address. Its memory is fixed: about 600 KiB.
 ///
 /// Losing the rest of a batch because the socket has no room would cost half a second of a peer's timeout, for nothing would
-/// follow it that shows the gap. So a flush waits a little, bounded by [`SEND_WAITS_MAX`]; that happens when packets are
+/// follow it that shows the gap. So a flush waits a little, bounded in number and time; that happens when packets are
 /// made faster than a real network takes them, never on the loopback.
 pub struct UdpLink {
     shard: ShardHandle,
