@@ -10,8 +10,11 @@ mod udp_stream;
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
+
+use core_affinity::CoreId;
 
 pub use ping_pong::{PingPong, REPLY_BYTES, REQUEST_BYTES, ping_pong};
 pub use tcp_stream::{TCP_WRITE_BYTES, tcp_stream};
@@ -67,7 +70,9 @@ impl std::fmt::Display for Figure {
 /// Keeps the calling thread on a processor: the first or the second of those that it may run on. Nothing happens on a machine
 /// with only one.
 pub fn pin(which: usize) {
-    let processors = core_affinity::get_core_ids().unwrap_or_default();
+    // Asked once: threads inherit where they may run, so a pinned thread's child would see one processor only.
+    static PROCESSORS: OnceLock<Vec<CoreId>> = OnceLock::new();
+    let processors = PROCESSORS.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default());
     if processors.len() > 1
         && let Some(processor) = processors.get(which)
     {

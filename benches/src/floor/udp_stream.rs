@@ -20,7 +20,7 @@ pub const WINDOW_BATCHES: u64 = 2;
 
 const BATCH_BYTES: usize = DATAGRAM_BYTES as usize * DATAGRAMS_PER_BATCH as usize;
 /// When what is not acknowledged counts as lost.
-const LOST_AFTER: Duration = Duration::from_millis(10);
+const LOST_AFTER: Duration = Duration::from_millis(100);
 /// Losses in one run before it is given up.
 const LOSSES_MAX: u32 = 1000;
 
