@@ -24,6 +24,9 @@ const FIELDS: [&str; 5] = [
     "_ws.expert.message",
 ];
 
+/// Not what an ICMP error quotes.
+const RDMA: &str = "infiniband && !icmp && !icmpv6";
+
 /// tshark takes the checksum 0 of rxe's packets over IPv6 for an error; RFC 6935 lets tunnels have it.
 const IPV6_CHECKSUM: &str = "udp.ignore_ipv6_zero_checksum:TRUE";
 
@@ -37,7 +40,7 @@ pub fn judge(image: &Image, file: &Path) -> Result<Tally> {
         icrc::check(packet).map_err(|wrong| complaint(file, packet.frame, &wrong))?;
     }
     let mut tshark = image.toolbox().tshark();
-    tshark.arg("-r").arg(file).args(["-Y", "infiniband", "-o", IPV6_CHECKSUM, "-T", "fields"]);
+    tshark.arg("-r").arg(file).args(["-Y", RDMA, "-o", IPV6_CHECKSUM, "-T", "fields"]);
     for field in FIELDS {
         tshark.args(["-e", field]);
     }

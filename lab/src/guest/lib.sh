@@ -83,10 +83,22 @@ rxe_alone() {
     rxe dummy0
 }
 
-# lose PERCENT: packets that this guest sends are lost from here on; 0 ends it
+# lose PERCENT: of the packets that come to this guest so many get lost from here on, one by one; 0 ends it. Not those that it
+# sends: to the queue of a sender, a batch of packets is one
 lose() {
-    modprobe sch_netem
-    tc qdisc replace dev eth0 root netem limit 10000 loss "$1%"
+    if [ ! -e /sys/class/net/ifb0 ]; then
+        modprobe -a sch_netem sch_ingress cls_matchall act_mirred
+        modprobe ifb numifbs=1
+        ip link set ifb0 up
+        tc qdisc add dev eth0 handle ffff: ingress
+        tc filter add dev eth0 parent ffff: matchall action mirred egress redirect dev ifb0
+    fi
+    tc qdisc replace dev ifb0 root netem limit 10000 loss "$1%"
+}
+
+# lost: how many of them were, so far
+lost() {
+    tc -s qdisc show dev ifb0 | awk '/dropped/ { sub(",", "", $7); print $7 }'
 }
 
 # listening PORT: waits until somebody listens there, by the kernel's RDMA or by TCP
@@ -102,11 +114,23 @@ listening() {
     return 1
 }
 
+# connected PORT: waits until the kernel's RDMA has a connection to or from a port
+connected() {
+    looks=0
+    while [ $looks -lt 300 ]; do
+        rdma resource show cm_id | grep -q "state CONNECT.*:$1 " && return 0
+        looks=$((looks + 1))
+        usleep 100000
+    done
+    echo "nobody is connected to port $1"
+    return 1
+}
+
 # rping_to ADDRESS COUNT BYTES: pings by the kernel's RDMA, and every byte must come back right. rping's exit status does
 # not tell: at its end one of its threads may read the descriptor that the other has closed
 rping_to() {
     rping -c -a "$1" -C "$2" -S "$3" -v -V >/tmp/rping.out 2>&1 || echo "rping ended with $?"
-    cat /tmp/rping.out
+    cut -c 1-80 /tmp/rping.out
     [ "$(grep -c '^ping data: rdma-ping-' /tmp/rping.out)" = "$2" ] || { echo "not $2 pings came back"; return 1; }
     ! grep 'mismatch' /tmp/rping.out
 }

@@ -26,6 +26,9 @@ use crate::program::tail;
 /// For scripts whose duration is not the point.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(180);
 
+/// How often the output of a script is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// The guest's console, among the logs that are kept.
 const CONSOLE_LOG: &str = "serial.log";
 
@@ -109,6 +112,30 @@ impl Guest {
         }
         let status = self.ended.remove(&task.number).unwrap_or(-1);
         Ok(Outcome { output: self.printed(&task), script: task.script, status })
+    }
+
+    /// Waits until a script that runs has printed this.
+    pub fn await_output(&mut self, task: &Task, words: &str) -> Result<()> {
+        let deadline = Deadline::after(SCRIPT_TIMEOUT);
+        while !self.printed(task).contains(words) {
+            if let Some(status) = self.ended.get(&task.number) {
+                let (script, output) = (task.script.clone(), self.printed(task));
+                let ended = Outcome { script, status: *status, output };
+                return Err(ended.unexpected(&format!("before it said \"{words}\"")));
+            }
+            if let Some(line) = self.agent.line(Deadline::after(LOOK_EVERY))? {
+                self.note(&line);
+            }
+            if deadline.left().is_none() {
+                let what = format!(
+                    "\"{words}\" from `{}`, which printed so far:\n{}",
+                    task.script.trim(),
+                    self.shown(task)
+                );
+                return Err(LabError::Late { what, waited: SCRIPT_TIMEOUT });
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a namespace's backend has written so much.

@@ -11,6 +11,7 @@ mod interrupts;
 mod killed;
 mod namespaces_change;
 mod rdma_kernels;
+mod rdma_soft_kernel;
 mod reset_midway;
 mod silent;
 mod stall;
@@ -72,6 +73,7 @@ pub const ALL: &[Scenario] = &[
     silent::SCENARIO,
     namespaces_change::SCENARIO,
     rdma_kernels::SCENARIO,
+    rdma_soft_kernel::SCENARIO,
     bench::SCENARIO,
 ];
 

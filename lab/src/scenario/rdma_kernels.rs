@@ -29,7 +29,7 @@ const MESSAGES: usize = 5;
 /// An Ethernet MTU for which RoCE's is 256, its smallest, so that captures of long messages are small.
 const SMALL_MTU: u32 = 400;
 
-/// What each side loses of the packets that it sends.
+/// What gets lost of the packets to each guest.
 const LOSS_PERCENT: u32 = 10;
 
 /// Round trips under loss, and their bytes: of more than 100 packets of WRITEs that are not a message's last one, at least
