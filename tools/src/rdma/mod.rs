@@ -7,9 +7,10 @@
 mod address;
 mod devices;
 mod error;
+pub mod perf;
 mod ping;
 mod provider;
-mod reactor;
+pub mod reactor;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use crate::bench::stop::Stop;
 use crate::cli::EXIT_FAILED;
 use devices::DevicesOptions;
 pub use error::RdmaError;
+use perf::PerfOptions;
 use ping::PingOptions;
 
 /// Look at RDMA devices and try connections.
@@ -30,6 +32,8 @@ pub enum RdmaCommand {
     Devices(DevicesOptions),
     /// Ping an RDMA address with data that is checked, or answer pings; rping can be the other side
     Ping(PingOptions),
+    /// Measure RDMA connections, or be measured
+    Perf(PerfOptions),
 }
 
 /// Runs the command and tells how it went.
@@ -42,6 +46,7 @@ pub fn command(command: &RdmaCommand) -> ExitCode {
     let result = match command {
         RdmaCommand::Devices(options) => devices::run(options),
         RdmaCommand::Ping(options) => ping::run(options, &stop),
+        RdmaCommand::Perf(options) => perf::run(options, &stop),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
