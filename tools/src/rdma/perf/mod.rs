@@ -154,7 +154,7 @@ pub struct PerfOptions {
     pub poll: Poll,
 
     /// The processor to pin the thread to
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_cpu)]
     pub cpu: Option<usize>,
 
     /// The address to connect from; by default the one that the route to the server leads from
@@ -232,6 +232,16 @@ impl PerfOptions {
             Err(RdmaError::Pin(id))
         }
     }
+}
+
+/// Processors that a thread's affinity can name.
+const CPUS_MAX: usize = 1024;
+
+fn parse_cpu(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|cpu| *cpu < CPUS_MAX)
+        .ok_or_else(|| format!("a processor from 0 to {}", CPUS_MAX - 1))
 }
 
 /// Runs the command.
