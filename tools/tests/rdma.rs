@@ -103,8 +103,11 @@ fn the_loopback_interface_is_listed() {
 #[test]
 fn pings_come_back_and_the_server_ends_with_its_count() {
     let (server_address, client_address) = (address(1, 1), address(1, 2));
-    for (size, count) in [(64, 3), (16, 1), (5000, 20), (65_535, 5)] {
-        let server = Server::start(&format!("ping --listen {server_address} --count {count} --verbose"));
+    for (size, count) in [(64, 3), (16, 1), (5000, 200), (65_535, 20)] {
+        // Nobody reads the server's words meanwhile: more than a pipe holds would stop it.
+        let shows_data = count * size < 60_000;
+        let verbose = if shows_data { "--verbose" } else { "" };
+        let server = Server::start(&format!("ping --listen {server_address} --count {count} {verbose}"));
         let client = output(&format!(
             "ping {server_address}:7174 --local {client_address} --count {count} --size {size} --verbose"
         ));
@@ -120,7 +123,7 @@ fn pings_come_back_and_the_server_ends_with_its_count() {
         );
         let (code, told) = server.end();
         assert_eq!(code, Some(0));
-        assert!(told.contains("server ping data: rdma-ping-0: "), "{told}");
+        assert_eq!(told.contains("server ping data: rdma-ping-0: "), shows_data, "{told}");
         let bytes = count * size;
         assert!(
             told.contains(&format!("{client_address}:"))
