@@ -113,6 +113,11 @@ pub trait Link: Send {
     /// came, dropped ones included: 0 if nothing was there.
     fn receive(&mut self, handle: impl FnMut(Arrived<'_>)) -> usize;
 
+    /// Whether the last [`Self::receive`] may have left something behind. Spares the call that finds nothing.
+    fn may_have_more(&self) -> bool {
+        true
+    }
+
     /// Adds the descriptors to sleep on: readable means that [`Self::receive`] has something.
     fn wake_descriptors(&self, descriptors: &mut Vec<RawFd>);
 

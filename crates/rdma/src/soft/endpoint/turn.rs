@@ -38,8 +38,9 @@ impl<K: Links> SoftEndpoint<K> {
             if is_drained || completions.len() - before >= completions_max {
                 break;
             }
-            is_drained = self.receive(completions, now) == 0;
-            did_anything |= !is_drained;
+            let count = self.receive(completions, now);
+            is_drained = count == 0 || !self.link.may_have_more();
+            did_anything |= count != 0;
         }
         did_anything |= self.state.run_timers(completions, &mut self.news, now);
         self.handle_news(completions, now);

@@ -144,6 +144,11 @@ impl Link for UdpLink {
         count
     }
 
+    #[inline]
+    fn may_have_more(&self) -> bool {
+        self.incoming.is_full()
+    }
+
     fn wake_descriptors(&self, descriptors: &mut Vec<RawFd>) {
         descriptors.extend([self.shard.socket().as_raw_fd(), self.shard.handover().wake_descriptor()]);
     }

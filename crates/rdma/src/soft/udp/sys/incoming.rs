@@ -103,8 +103,15 @@ impl Incoming {
         let answer = unsafe {
             libc::recvmmsg(socket.as_raw_fd(), headers.cast(), COUNT_MAX, libc::MSG_DONTWAIT, ptr::null_mut())
         };
+        self.filled = 0;
         self.filled = usize::try_from(answer).map_err(|_| io::Error::last_os_error())?;
         Ok(self.filled)
+    }
+
+    /// Whether the last call brought as much as one can.
+    #[inline]
+    pub(in crate::soft::udp) fn is_full(&self) -> bool {
+        self.filled == MESSAGES_MAX
     }
 
     /// A message of the last call; `None` if there was no such one, or it did not fit, or does not come from an IP address.
