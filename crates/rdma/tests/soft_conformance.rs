@@ -4,10 +4,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
+use block::{MonotonicClock, Sleeper};
 use rdma::conformance::{ENDPOINTS_MAX, RealTime, Setting, Subject};
 use rdma::soft::Soft;
-use rdma::{DeviceOptions, PathMtu, Provider};
+use rdma::{DeviceOptions, OpenError, PathMtu, Provider};
 
 type Device = <Soft as Provider>::Device;
 
@@ -22,7 +24,9 @@ impl Subject for Apart {
     fn setting(&self) -> Setting<Device> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let [high, low] = NEXT.fetch_add(2, Ordering::Relaxed).to_be_bytes();
-        let open = |low| open([127, 77, high, low].into(), ENDPOINTS_MAX, self.mtu);
+        // Test programs that run at once have networks of their own, as far as 64 go.
+        let [.., program] = (128 + std::process::id() % 64).to_be_bytes();
+        let open = |low| open([127, program, high, low].into(), ENDPOINTS_MAX, self.mtu);
         Setting { client: open(low), server: open(low + 1), time: Box::new(RealTime::start()) }
     }
 }
@@ -50,8 +54,24 @@ impl Subject for Together {
 
 fn open(address: IpAddr, endpoints_max: u16, mtu: Option<PathMtu>) -> Device {
     let options = DeviceOptions { endpoints_max, mtu };
-    Soft.open(address, &options).expect("the loopback interface has the address and nobody its port")
+    let clock = MonotonicClock::start();
+    let mut sleeper = Sleeper::new().expect("a sleeper");
+    for _ in 0..OPENS_MAX {
+        match Soft.open(address, &options) {
+            // Another test program, or a process that one is just starting and that still has its sockets.
+            Err(OpenError::PortTaken { .. }) => {
+                let now = clock.now();
+                sleeper.sleep_until(now, now.after(OPEN_PAUSE)).expect("a pause");
+            }
+            opened => return opened.expect("the loopback interface has the address"),
+        }
+    }
+    panic!("somebody keeps the port of {address}");
 }
+
+/// How often, and how far apart, the port is tried for.
+const OPENS_MAX: u32 = 600;
+const OPEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// The loopback interface has one IPv6 address.
 static IPV6: LazyLock<Device> =
