@@ -5,9 +5,10 @@ mod pcap;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use crate::error::{LabError, Result, ensure};
+use crate::error::{Context, LabError, Result, ensure};
 use crate::image::Image;
 use crate::program::output_of;
 
@@ -60,6 +61,22 @@ pub fn judge(image: &Image, file: &Path) -> Result<Tally> {
         format!("{}: tshark decodes {count} of {} packets", file.display(), packets.len())
     })?;
     Ok(tally)
+}
+
+/// A copy of a capture in which one bit of the last packet's ICRC is wrong.
+pub fn damaged(file: &Path) -> Result<PathBuf> {
+    let mut bytes = fs::read(file).about("read", file)?;
+    let packets = pcap::roce_packets(file)?;
+    let end = packets.last().and_then(|last| {
+        let length = last.bytes.len();
+        Some(bytes.windows(length).rposition(|window| window == last.bytes)? + length)
+    });
+    if let Some(last) = end.and_then(|end| bytes.get_mut(end - 1)) {
+        *last ^= 1;
+    }
+    let copy = file.with_extension("damaged");
+    fs::write(&copy, bytes).about("write", &copy)?;
+    Ok(copy)
 }
 
 impl Tally {
