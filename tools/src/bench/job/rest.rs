@@ -56,7 +56,8 @@ impl Rest {
             PollMode::Interrupt => false,
         };
         if spins || until.ns_since(now) < SLEEP_NS_MIN {
-            std::hint::spin_loop();
+            // The look at the queue paces the loop. A pause hint would help no other thread, and a guest may pay for it with
+            // an exit: QEMU's emulation leaves its loop and takes its big lock, for which the drive's model waits.
             return Ok(());
         }
         match queue.prepare_wait(now) {
