@@ -180,6 +180,8 @@ pub(crate) struct CompletionRing {
     head: u32,
     rung: u32,
     phase: bool,
+    /// Completions taken of which the controller need not know yet.
+    untold_max: u32,
 }
 
 impl CompletionRing {
@@ -190,7 +192,13 @@ impl CompletionRing {
         shadow: Option<&Arc<ShadowDoorbells>>,
     ) -> Result<Self, AccessError> {
         let bell = Bell::new(queue, Doorbell::CqHead, stride, shadow);
-        Ok(Self { entries: DmaArray::new(memory)?, bell, head: 0, rung: 0, phase: true })
+        Ok(Self { entries: DmaArray::new(memory)?, bell, head: 0, rung: 0, phase: true, untold_max: 0 })
+    }
+
+    /// Lets [`Self::ring_if_due`] keep up to half of the entries that are never needed, at most `depth` commands being
+    /// outstanding, to itself.
+    pub(crate) fn tell_late(&mut self, depth: u32) {
+        self.untold_max = self.entries().saturating_sub(1 + depth) / 2;
     }
 
     pub(crate) fn entries(&self) -> u32 {
@@ -247,6 +255,15 @@ impl CompletionRing {
         if self.rung != self.head {
             self.bell.ring(function, self.rung, self.head);
             self.rung = self.head;
+        }
+    }
+
+    /// The same, but only once enough have been taken that the controller could run out of entries before long.
+    #[inline]
+    pub(crate) fn ring_if_due<F: PciFunction>(&mut self, function: &F) {
+        let behind = if self.head < self.rung { self.entries.entries() } else { 0 };
+        if self.head + behind - self.rung > self.untold_max {
+            self.ring(function);
         }
     }
 }

@@ -92,7 +92,8 @@ pub(crate) struct AttachQueue {
     pub(crate) link: Arc<QueueLink>,
     pub(crate) sq_iova: u64,
     pub(crate) cq_iova: u64,
-    pub(crate) entries: u32,
+    pub(crate) sq_entries: u32,
+    pub(crate) cq_entries: u32,
     pub(crate) interrupt_vector: Option<u16>,
     /// The incarnation that it is wanted in.
     pub(crate) incarnation: u64,

@@ -21,7 +21,7 @@ pub(super) const UNNUMBERED: CommandId = CommandId(0);
 impl<F: PciFunction> Core<F> {
     /// `None` if the wish is of an incarnation that has ended.
     pub(super) fn create_cq_command(&self, attach: &AttachQueue) -> Option<Sqe> {
-        let size = QueueSize::new(attach.entries).filter(|_| attach.incarnation == self.incarnation)?;
+        let size = QueueSize::new(attach.cq_entries).filter(|_| attach.incarnation == self.incarnation)?;
         let command = CreateIoCq {
             qid: attach.link.queue_id,
             size,
@@ -41,7 +41,7 @@ impl<F: PciFunction> Core<F> {
     }
 
     pub(super) fn create_sq_command(&self, attach: &AttachQueue) -> Option<Sqe> {
-        let size = QueueSize::new(attach.entries)?;
+        let size = QueueSize::new(attach.sq_entries)?;
         let command = CreateIoSq {
             qid: attach.link.queue_id,
             size,

@@ -73,9 +73,13 @@ impl<F: PciFunction> Engine<F> {
             Ok(depth) if depth > 0 && options.depth <= depth_max => depth,
             _ => return Err(OpenQueueError::Depth { depth: options.depth, depth_max }),
         };
-        let memory = QueueMemory::new(&*shared.function, link.queue_id, depth, limits)?;
+        let mut memory = QueueMemory::new(&*shared.function, link.queue_id, depth, limits)?;
         let has_vector = usize::from(link.queue_id.0) < shared.vectors.len();
         let interrupt_vector = (options.wake == WakeMode::Interrupt && has_vector).then_some(link.queue_id.0);
+        // A controller may hold interrupts back for as long as it is not told that the last ones were seen.
+        if interrupt_vector.is_none() {
+            memory.cq.tell_late(depth.into());
+        }
         let phase = Phase::new(shared.phase.load().incarnation, Stage::Starting);
         let version = namespace.version();
         let shape = namespace.shape();
@@ -242,7 +246,7 @@ impl<F: PciFunction> Engine<F> {
             let Some(entry) = self.memory.cq.pop() else { break };
             self.complete(entry, completions);
         }
-        self.memory.cq.ring(&*self.shared.function);
+        self.memory.cq.ring_if_due(&*self.shared.function);
     }
 
     #[inline]

@@ -19,7 +19,8 @@ pub(crate) struct QueueMemory {
 }
 
 impl QueueMemory {
-    /// Memory for `depth` commands, attached to the function. Rings have one entry more, since a full one has a gap.
+    /// Memory for `depth` commands, attached to the function. Rings have at least one entry more, since a full one has a
+    /// gap.
     pub(crate) fn new<F: PciFunction>(
         function: &F,
         queue: QueueId,
@@ -27,8 +28,8 @@ impl QueueMemory {
         limits: &ControllerLimits,
     ) -> Result<Self, OpenQueueError> {
         let resources = |what: &'static str, reason: String| OpenQueueError::Resources { what, reason };
-        let pool =
-            pool_of(u32::from(depth), function).map_err(|why| resources("DMA memory", why.to_string()))?;
+        let pool = pool_of(u32::from(depth), limits, function)
+            .map_err(|why| resources("DMA memory", why.to_string()))?;
         function.attach(pool.region()).map_err(|why| resources("DMA mapping", why.to_string()))?;
         Self::carve(pool, queue, u32::from(depth), limits)
             .map_err(|why| resources("DMA memory", why.map_or_else(String::new, |why| why.to_string())))
@@ -49,7 +50,8 @@ impl QueueMemory {
         };
         let shadow = limits.shadow.as_ref();
         let sq = SubmissionRing::new(part((depth + 1) * SQE_BYTES)?, queue, limits.stride, shadow)?;
-        let cq = CompletionRing::new(part((depth + 1) * CQE_BYTES)?, queue, limits.stride, shadow)?;
+        let cq_bytes = completion_entries(depth, limits) * CQE_BYTES;
+        let cq = CompletionRing::new(part(cq_bytes)?, queue, limits.stride, shadow)?;
         let pages = CommandPages::new(part(depth * PAGE_BYTES)?)?;
         drop(whole);
         Ok(Self { sq, cq, pages, pool })
@@ -74,9 +76,16 @@ impl QueueMemory {
     }
 }
 
-fn pool_of<F: PciFunction>(depth: u32, function: &F) -> Result<Pool, PoolError> {
-    let ring = |entry_bytes: u32| ((depth + 1) * entry_bytes).next_multiple_of(PAGE_BYTES);
-    let chunk_bytes = ring(SQE_BYTES) + ring(CQE_BYTES) + depth * PAGE_BYTES;
+/// Entries of a completion ring: twice as many as there are commands, so that the controller need not be told of each
+/// completion that was taken, and a page's worth, which is free. As many as it allows, if that is less.
+fn completion_entries(depth: u32, limits: &ControllerLimits) -> u32 {
+    (2 * depth + 1).max(PAGE_BYTES / CQE_BYTES).min(limits.queue_entries_max)
+}
+
+fn pool_of<F: PciFunction>(depth: u32, limits: &ControllerLimits, function: &F) -> Result<Pool, PoolError> {
+    let ring = |entries: u32, entry_bytes: u32| (entries * entry_bytes).next_multiple_of(PAGE_BYTES);
+    let rings = ring(depth + 1, SQE_BYTES) + ring(completion_entries(depth, limits), CQE_BYTES);
+    let chunk_bytes = rings + depth * PAGE_BYTES;
     let memory = MemoryOptions { numa_node: function.numa_node(), ..Default::default() };
     Pool::new(PoolOptions { chunk_bytes, chunks: 1, memory })
 }

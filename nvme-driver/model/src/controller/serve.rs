@@ -34,6 +34,8 @@ impl Controller {
         }
         let tail = self.doorbells.value(id, Doorbell::SqTail);
         let head = self.doorbells.value(id, Doorbell::CqHead);
+        let is_moved = !id.is_admin() && self.queues.cq_mut(id).is_some_and(|cq| cq.head() != head);
+        self.stats.cq_doorbells += u64::from(is_moved);
         let sq = self.queues.sq_mut(id).map(|sq| sq.tail() == tail || sq.set_tail(tail).is_ok());
         let cq = self.queues.cq_mut(id).map(|cq| cq.head() == head || cq.set_head(head).is_ok());
         if sq == Some(false) || cq == Some(false) {

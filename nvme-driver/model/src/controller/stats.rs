@@ -11,6 +11,8 @@ pub struct Stats {
     pub held: usize,
     /// Doorbell writes that were not legal.
     pub invalid_doorbells: u64,
+    /// Doorbell writes that told of completions taken, of all queues but the admin queue.
+    pub cq_doorbells: u64,
     /// Accesses to host memory.
     pub dma_accesses: u64,
     /// Accesses that were refused.
