@@ -56,8 +56,12 @@ impl Rest {
             PollMode::Interrupt => false,
         };
         if spins || until.ns_since(now) < SLEEP_NS_MIN {
-            // The look at the queue paces the loop. A pause hint would help no other thread, and a guest may pay for it with
-            // an exit: QEMU's emulation leaves its loop and takes its big lock, for which the drive's model waits.
+            // With several in flight nothing is lost by looking a little later, and whoever shares the processor gains. With
+            // one, everybody waits for it; and a guest may pay for a pause with an exit: QEMU's emulation leaves its loop
+            // and takes the lock under which it serves the drive.
+            if queue.in_flight() > 1 {
+                std::hint::spin_loop();
+            }
             return Ok(());
         }
         match queue.prepare_wait(now) {
