@@ -158,6 +158,7 @@ impl Machine {
     fn add_board(&self, qemu: &mut Command, image: &Image) {
         let iommu_option = if self.has_iommu { " intel_iommu=on" } else { "" };
         qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35"]);
+        qemu.args(["-name", "lab,debug-threads=on"]);
         qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]);
         qemu.arg("-smp").arg(self.processors.to_string());
         qemu.arg("-m").arg(format!("{}M", self.memory_mib));

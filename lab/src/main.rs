@@ -27,7 +27,7 @@ use scenario::{ALL, Scenario, Set};
 const USAGE: &str = "\
 usage: cargo run -p lab -- COMMAND
 
-  all              run every scenario
+  all              run every scenario but those that only explain figures
   smoke            run those that run at every change
   NAME...          run these
   list             list the scenarios
@@ -63,7 +63,7 @@ fn command(words: &[String]) -> Result<ExitCode> {
         ["list"] => list(),
         ["shell", script, ref programs @ ..] => return shell(script, programs),
         ["pair", left, right] => return pair(left, right),
-        ["all"] => return run(ALL),
+        ["all"] => return run(&select(|scenario| scenario.set != Set::OnDemand)),
         ["smoke"] => return run(&select(|scenario| scenario.set == Set::Smoke)),
         _ => {
             if let Some(name) = words.iter().find(|name| ALL.iter().all(|one| one.name != **name)) {
@@ -77,8 +77,12 @@ fn command(words: &[String]) -> Result<ExitCode> {
 
 fn list() {
     for scenario in ALL {
-        let mark = if scenario.set == Set::Smoke { "smoke" } else { "" };
-        println!("{:28} {mark:6} {}", scenario.name, scenario.about);
+        let mark = match scenario.set {
+            Set::Smoke => "smoke",
+            Set::All => "",
+            Set::OnDemand => "by name",
+        };
+        println!("{:28} {mark:8} {}", scenario.name, scenario.about);
     }
 }
 

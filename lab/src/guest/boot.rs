@@ -77,7 +77,7 @@ impl Lab {
         // Whatever the broken connection says, QEMU's own last words say it better.
         let qmp = connected.or_else(|error| is_alive().and(Err(error)))?;
         let logs = self.logs.clone();
-        let mut guest = Guest { _qemu: qemu, home, logs, agent, qmp, scripts: 0, ended: HashMap::new() };
+        let mut guest = Guest { qemu, home, logs, agent, qmp, scripts: 0, ended: HashMap::new() };
         guest.await_ready(deadline)?;
         Ok(guest)
     }
@@ -102,6 +102,12 @@ impl Lab {
 /// QEMU's process, which ends with its owner, also when the guest never comes up.
 #[derive(Debug)]
 pub(super) struct Process(Child);
+
+impl Process {
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {

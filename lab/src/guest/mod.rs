@@ -63,7 +63,7 @@ pub struct Guest {
     agent: Channel,
     qmp: Qmp,
     /// Told to end by the guest's own drop; dropped before the directory that it works in.
-    _qemu: Process,
+    qemu: Process,
     home: TempDir,
     logs: PathBuf,
     scripts: u32,
@@ -88,6 +88,11 @@ impl Guest {
         let task = self.start(script)?;
         let outcome = self.wait(task, SCRIPT_TIMEOUT)?;
         if outcome.status == 0 { Err(outcome.unexpected("it must fail")) } else { Ok(outcome) }
+    }
+
+    /// QEMU's process.
+    pub fn qemu_id(&self) -> u32 {
+        self.qemu.id()
     }
 
     /// Starts a script, which runs beside what comes next.

@@ -10,6 +10,7 @@ mod identify;
 mod interrupts;
 mod killed;
 mod namespaces_change;
+mod profile;
 mod rdma_kernels;
 mod rdma_soft_kernel;
 mod reset_midway;
@@ -48,6 +49,8 @@ pub enum Set {
     Smoke,
     /// With all.
     All,
+    /// When asked for by name: it shows something, and holds nobody to it.
+    OnDemand,
 }
 
 /// For scenarios that run at every change.
@@ -55,6 +58,9 @@ const SMOKE: Set = Set::Smoke;
 
 /// For scenarios that take long.
 const ALL_ONLY: Set = Set::All;
+
+/// For scenarios that explain figures.
+const ON_DEMAND: Set = Set::OnDemand;
 
 /// All scenarios, in the order in which they run.
 pub const ALL: &[Scenario] = &[
@@ -75,6 +81,7 @@ pub const ALL: &[Scenario] = &[
     rdma_kernels::SCENARIO,
     rdma_soft_kernel::SCENARIO,
     bench::SCENARIO,
+    profile::SCENARIO,
 ];
 
 /// How many scenarios ended which way.
