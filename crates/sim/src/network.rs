@@ -242,9 +242,13 @@ impl<H: Copy + Ord> Network<H> {
         self.inboxes.get(&host).is_some_and(|inbox| !inbox.is_empty())
     }
 
-    /// When the next datagram arrives anywhere, of those that have not yet.
-    #[must_use]
-    pub fn next_arrival(&self) -> Option<Timestamp> {
+    /// When the next datagram arrives anywhere, of those that have not by now.
+    pub fn next_arrival(&mut self, now: Timestamp) -> Option<Timestamp> {
+        self.settle(now);
+        self.first_arrival()
+    }
+
+    fn first_arrival(&self) -> Option<Timestamp> {
         self.under_way.peek().map(|Reverse(next)| next.arrival)
     }
 
@@ -256,7 +260,7 @@ impl<H: Copy + Ord> Network<H> {
 
     /// Moves what has arrived into inboxes.
     fn settle(&mut self, now: Timestamp) {
-        while self.next_arrival().is_some_and(|arrival| arrival <= now) {
+        while self.first_arrival().is_some_and(|arrival| arrival <= now) {
             let Some(Reverse(UnderWay { datagram, .. })) = self.under_way.pop() else { return };
             if self.crashed.contains(&datagram.to) || self.cut.contains(&(datagram.from, datagram.to)) {
                 self.counts.lost += 1;

@@ -42,9 +42,14 @@ impl World {
         self.clock.now()
     }
 
+    /// When the next packet arrives anywhere.
+    pub fn next_arrival(&self) -> Timestamp {
+        self.network().next_arrival(self.now()).unwrap_or(Timestamp::NEVER)
+    }
+
     /// Lets time pass until the next arrival, but not beyond `until`; a little in any case.
     pub fn pass(&self, until: Timestamp) {
-        let next = self.network().next_arrival().unwrap_or(Timestamp::NEVER).min(until);
+        let next = self.next_arrival().min(until);
         self.clock.advance_to(next.max(self.now().after_ns(100)));
     }
 

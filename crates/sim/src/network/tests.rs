@@ -26,10 +26,16 @@ fn without_faults_everything_arrives_once_and_in_order_after_the_delay() {
     assert_eq!((counts.sent, counts.arrived), (10_000, 10_000));
     let mut network = Network::new(1, Faults::NONE);
     network.send('a', 'b', vec![7], Timestamp::from_ns(100));
-    assert_eq!(network.next_arrival(), Some(Timestamp::from_ns(5100)));
+    assert_eq!(network.next_arrival(Timestamp::from_ns(5099)), Some(Timestamp::from_ns(5100)));
     assert_eq!(network.receive('b', Timestamp::from_ns(5099)), None);
     let datagram = network.receive('b', Timestamp::from_ns(5100)).unwrap();
     assert_eq!(datagram, Datagram { from: 'a', to: 'b', bytes: vec![7] });
+    network.send('a', 'b', vec![8], Timestamp::from_ns(100));
+    assert_eq!(
+        network.next_arrival(Timestamp::from_ns(5100)),
+        None,
+        "it has arrived, though nobody has taken it"
+    );
 }
 
 #[test]

@@ -1,0 +1,525 @@
+//! One run by one seed: connections between two hosts, work of every kind, a bad network, pauses, crashes, ends; then the
+//! network heals, and everything must come to its end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use block::Timestamp;
+use rdma::{
+    ConnectionParameters, Endpoint, Outcome, PathMtu, PrivateData, QueuePairId, QueuePairOptions,
+    RNR_RETRIES_ENDLESS, ReceiveSource, Request, WorkError,
+};
+use sim::{Dice, Faults};
+
+use crate::link::World;
+use crate::peer::{CHUNKS, Half, Peer};
+use crate::way::{MESSAGE_BYTES_MAX, RECEIVE_DEPTH, SEND_DEPTH, Way};
+
+const CLIENT: usize = 0;
+const SERVER: usize = 1;
+const PORT: u16 = 4420;
+const LINKS_MAX: u64 = 4;
+const STEPS: u64 = 250;
+
+/// A bad network's loss and corruption, from which on a connection may lawfully run out of retries.
+const HOPELESS: u32 = 40_000;
+
+/// After the network has healed everything has ended by then: all the retries of a connection manager take 70 s.
+const LIVENESS: Duration = Duration::from_secs(100);
+
+/// Turns in which no time passes before an endpoint counts as busy without end.
+const TURNS_AT_ONCE_MAX: u32 = 20_000;
+
+const OPTIONS: QueuePairOptions =
+    QueuePairOptions { send_depth: SEND_DEPTH, receives: ReceiveSource::Own(RECEIVE_DEPTH) };
+
+/// A connection of the scenario.
+struct Link {
+    client: QueuePairId,
+    server: Option<QueuePairId>,
+    ways: Option<[Way; 2]>,
+    /// Why its end is no wonder.
+    excuse: Option<&'static str>,
+    destroyed: [bool; 2],
+}
+
+pub struct Scenario {
+    world: World,
+    dice: Dice,
+    faults: Faults,
+    peers: [Peer; 2],
+    links: Vec<Link>,
+    has_crashed: bool,
+    has_healed: bool,
+    /// Queue pairs of the server that no client knows.
+    strays: Vec<QueuePairId>,
+    /// Why any connection may end.
+    excuse: Option<&'static str>,
+    parameters: ConnectionParameters,
+}
+
+/// Runs the scenario of a seed. Returns how many connections lived to the end, and how many did not.
+pub fn run(seed: u64) -> (u64, u64) {
+    let mut scenario = Scenario::new(seed);
+    scenario.connect_all();
+    for _ in 0..STEPS {
+        scenario.step();
+    }
+    scenario.heal();
+    let result = scenario.judge();
+    scenario.finish();
+    result
+}
+
+impl Scenario {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let faults = if dice.below(8) == 0 { Faults::NONE } else { Faults::by_chance(&mut dice) };
+        // Over IPv4 one corrupted packet in 65,536 passes, for its identification is not known.
+        let is_ipv4 = faults.corruption == 0 && dice.below(2) == 0;
+        let text = if is_ipv4 { ["10.0.0.1", "10.0.0.2"] } else { ["fd00::1", "fd00::2"] };
+        let addresses = text.map(|text| text.parse::<IpAddr>().unwrap());
+        let world = World::new(dice.number(), faults);
+        let mut mtu = || dice.choose(&PathMtu::ALL);
+        let mtus = [mtu(), mtu()];
+        let peers = [CLIENT, SERVER].map(|at| Peer::new(&world, addresses[at], mtus[at], dice.number()));
+        let parameters = ConnectionParameters {
+            responder_resources: dice.choose(&[1, 2, 16]),
+            initiator_depth: dice.choose(&[1, 4, 16]),
+            rnr_retries: dice.choose(&[7, 7, 7, 3]),
+            ..Default::default()
+        };
+        let is_hopeless = faults.loss + faults.corruption >= HOPELESS;
+        let is_hasty = parameters.rnr_retries < RNR_RETRIES_ENDLESS;
+        Self {
+            world,
+            dice,
+            faults,
+            peers,
+            links: Vec::new(),
+            has_crashed: false,
+            has_healed: false,
+            strays: Vec::new(),
+            excuse: (is_hopeless || is_hasty).then_some("the network is very bad, or a peer in a hurry"),
+            parameters,
+        }
+    }
+
+    fn connect_all(&mut self) {
+        self.peers[SERVER].endpoint.listen(PORT, 16).unwrap();
+        for _ in 0..=self.dice.below(LINKS_MAX) {
+            self.connect();
+        }
+    }
+
+    /// The private data tells the server which connection it is.
+    fn connect(&mut self) {
+        let to = SocketAddr::new(self.peers[SERVER].address, PORT);
+        let now = self.world.now();
+        let number = [self.links.len() as u8];
+        let parameters =
+            ConnectionParameters { private_data: PrivateData::new(&number).unwrap(), ..self.parameters };
+        let client = self.peers[CLIENT].endpoint.connect(to, &OPTIONS, &parameters, now).unwrap();
+        self.links.push(Link {
+            client,
+            server: None,
+            ways: None,
+            excuse: self.excuse,
+            destroyed: [false; 2],
+        });
+    }
+
+    /// Something happens, and time passes.
+    fn step(&mut self) {
+        let link = self.dice.index(self.links.len());
+        match self.dice.below(1000) {
+            0..600 => self.post(link),
+            600..604 => self.end(link, "disconnected"),
+            604..606 => self.destroy(link),
+            606..608 => self.misuse(link),
+            608..612 => self.pause(),
+            612..613 => self.crash(),
+            613..614 => self.cut(),
+            _ => {}
+        }
+        let rest = Duration::from_micros(self.dice.below(40));
+        self.run_until(self.world.now().after(rest), false);
+    }
+
+    fn post(&mut self, index: usize) {
+        let count = 1 + self.dice.below(6);
+        let way = self.dice.index(2);
+        let link = &self.links[index];
+        let is_open = |way: &Way| !self.is_closed(way.from) && !self.is_closed(way.to);
+        if link.destroyed != [false; 2] || !link.ways.as_ref().is_some_and(|ways| is_open(&ways[way])) {
+            return;
+        }
+        let Some(ways) = &mut self.links[index].ways else { return };
+        let way = &mut ways[way];
+        let (from, to) = (way.from.0, way.to.0);
+        way.open_windows(&mut self.peers[to]);
+        // Sometimes there are no receives, and the sender waits.
+        let receives = self.dice.choose(&[8, 8, 4, 0]);
+        while way.receives_posted() < receives {
+            way.post_receive(&mut self.peers[to], MESSAGE_BYTES_MAX);
+        }
+        for _ in 0..count {
+            if way.has_room() {
+                way.post(&mut self.peers[from], &mut self.dice);
+            }
+        }
+    }
+
+    fn halves(&self, link: usize) -> [(usize, Option<QueuePairId>); 2] {
+        [(CLIENT, Some(self.links[link].client)), (SERVER, self.links[link].server)]
+    }
+
+    fn end(&mut self, link: usize, why: &'static str) {
+        let half = self.dice.index(2);
+        let now = self.world.now();
+        if let (at, Some(queue_pair)) = self.halves(link)[half]
+            && !self.links[link].destroyed[half]
+        {
+            self.peers[at].endpoint.disconnect(queue_pair, now);
+            self.links[link].excuse = Some(why);
+        }
+    }
+
+    fn destroy(&mut self, link: usize) {
+        let half = self.dice.index(2);
+        self.destroy_half(link, half);
+        self.links[link].excuse = Some("destroyed");
+    }
+
+    fn destroy_half(&mut self, link: usize, half: usize) {
+        let now = self.world.now();
+        if let (at, Some(queue_pair)) = self.halves(link)[half]
+            && !std::mem::replace(&mut self.links[link].destroyed[half], true)
+        {
+            self.collect();
+            self.peers[at].endpoint.destroy(queue_pair, now);
+        }
+    }
+
+    fn misuse(&mut self, link: usize) {
+        let way = self.dice.index(2);
+        let link = &mut self.links[link];
+        if let Some(ways) = &mut link.ways
+            && link.destroyed == [false; 2]
+            && ways[way].has_room()
+        {
+            let from = ways[way].from.0;
+            ways[way].misuse(&mut self.peers[from], &mut self.dice);
+            link.excuse = Some("misused");
+        }
+    }
+
+    fn pause(&mut self) {
+        let at = self.dice.index(2);
+        let pause = Duration::from_micros(self.dice.choose(&[50, 5_000, 300_000, 3_000_000]));
+        self.peers[at].paused_until = self.world.now().after(pause);
+        if pause > Duration::from_secs(1) {
+            self.excuse_all("paused for long");
+        }
+    }
+
+    fn cut(&mut self) {
+        let [a, b] = [self.peers[0].address, self.peers[1].address];
+        self.world.network().cut(a, b);
+        self.excuse_all("cut");
+        let pause = Duration::from_micros(self.dice.choose(&[1_000, 100_000, 10_000_000]));
+        self.run_until(self.world.now().after(pause), false);
+        self.world.network().heal();
+        self.world.network().set_faults(self.faults);
+    }
+
+    /// The server is gone, from one moment to the next, and another process takes its place.
+    fn crash(&mut self) {
+        if std::mem::replace(&mut self.has_crashed, true) {
+            return;
+        }
+        self.excuse_all("crashed");
+        self.collect();
+        let address = self.peers[SERVER].address;
+        self.world.network().crash(address);
+        let seed = self.dice.number();
+        let mut successor = Peer::new(&self.world, address, PathMtu::Bytes1024, seed);
+        successor.endpoint.listen(PORT, 16).unwrap();
+        let predecessor = std::mem::replace(&mut self.peers[SERVER], successor);
+        for link in &mut self.links {
+            link.destroyed[SERVER] = true;
+            if let Some([to_server, _]) = &mut link.ways {
+                to_server.forget_windows();
+            }
+        }
+        let Peer { endpoint, completions, requests, pool, .. } = predecessor;
+        drop((endpoint, completions, requests));
+        assert_eq!(pool.available(), CHUNKS as usize, "memory of an endpoint that is gone");
+        self.world.network().restart(address);
+    }
+
+    fn excuse_all(&mut self, why: &'static str) {
+        self.links.iter_mut().for_each(|link| link.excuse = Some(why));
+        self.excuse = Some(why);
+    }
+
+    /// Lets both work; with `until_rest` until nothing is to be done before that moment.
+    fn run_until(&mut self, end: Timestamp, until_rest: bool) {
+        let mut turns = 0;
+        loop {
+            let now = self.world.now();
+            let busy = self.peers.iter_mut().fold(false, |busy, peer| peer.turn(now) | busy);
+            self.answer();
+            self.collect();
+            turns += 1;
+            assert!(turns < TURNS_AT_ONCE_MAX, "an endpoint is busy without end: {busy} {}", self.describe());
+            if busy {
+                continue;
+            }
+            let rest = self.peers.iter_mut().map(|peer| peer.rests_until(now)).min().unwrap_or(end);
+            let next = rest.min(self.world.next_arrival());
+            if next >= end || (until_rest && next == Timestamp::NEVER) {
+                if !until_rest {
+                    self.world.clock.advance_to(end);
+                }
+                return;
+            }
+            self.world.pass(next);
+            turns = if self.world.now() > now.after_ns(100) { 0 } else { turns };
+        }
+    }
+
+    /// Accepts who asks, and opens the books of connections that both sides have.
+    fn answer(&mut self) {
+        let now = self.world.now();
+        while let Some(request) = self.peers[SERVER].requests.pop_front() {
+            let link = usize::from(request.offer().private_data.bytes()[0]);
+            let server = &mut self.peers[SERVER].endpoint;
+            if !self.has_healed && self.dice.below(20) == 0 {
+                self.links[link].excuse = Some("refused");
+                server.reject(request, &PrivateData::default(), now).unwrap();
+                continue;
+            }
+            // A request can be withdrawn, or time out, before it is answered.
+            let Ok(accepted) = server.accept(request, &OPTIONS, &self.parameters, now) else { continue };
+            let link = &mut self.links[link];
+            if link.ways.is_none() && (link.server.is_none() || link.destroyed[SERVER]) {
+                (link.server, link.destroyed[SERVER]) = (Some(accepted), false);
+            } else {
+                // An old copy of a request that was answered, or one that a crashed server had answered.
+                self.strays.push(accepted);
+            }
+        }
+        for link in &mut self.links {
+            let (client, Some(server)) = (link.client, link.server) else { continue };
+            let both = self.peers[CLIENT].established.contains_key(&client)
+                && self.peers[SERVER].established.contains_key(&server)
+                && link.destroyed == [false; 2];
+            if both && link.ways.is_none() {
+                let (a, b): (Half, Half) = ((CLIENT, client), (SERVER, server));
+                link.ways = Some([Way::new(a, b), Way::new(b, a)]);
+            }
+        }
+    }
+
+    /// Gives every completion to the books of its connection.
+    fn collect(&mut self) {
+        for at in [CLIENT, SERVER] {
+            while let Some(done) = self.peers[at].completions.pop_front() {
+                let half = (at, done.queue_pair);
+                let alive = |link: &&mut Link| {
+                    !link.destroyed[at] && [Some(link.client), link.server][at] == Some(done.queue_pair)
+                };
+                let link = self.links.iter_mut().find(alive).expect("a completion of a living queue pair");
+                let ways = link.ways.as_mut().expect("a completion where work was posted");
+                if matches!(done.outcome, Outcome::Sent { .. }) {
+                    ways.iter_mut().find(|way| way.from == half).unwrap().sent(done);
+                } else {
+                    ways.iter_mut().find(|way| way.to == half).unwrap().received(done);
+                }
+            }
+        }
+    }
+
+    fn is_closed(&self, (at, queue_pair): Half) -> bool {
+        self.peers[at].closed.contains_key(&queue_pair)
+    }
+
+    /// From now on nothing goes wrong: whatever was begun must end, and a new connection must be made.
+    fn heal(&mut self) {
+        self.world.network().heal();
+        self.peers.iter_mut().for_each(|peer| peer.paused_until = Timestamp::default());
+        self.has_healed = true;
+        self.connect();
+        self.links.last_mut().unwrap().excuse = None;
+        let end = self.world.now().after(LIVENESS);
+        while !self.links.iter().all(|link| self.is_decided(link)) {
+            assert!(
+                self.world.now() < end,
+                "connections are neither made nor refused: {:?}",
+                self.peers[0].closed
+            );
+            self.run_until(self.world.now().after(Duration::from_millis(20)), false);
+        }
+        (0..self.links.len()).for_each(|link| self.post_last(link));
+        while !self.links.iter().all(|link| self.has_ended(link)) {
+            assert!(self.world.now() < end, "work has not ended: {}", self.describe());
+            self.feed();
+            self.run_until(self.world.now().after(Duration::from_millis(1)), false);
+        }
+    }
+
+    /// Whether it is certain that a connection was made on both sides, or will not be.
+    fn is_decided(&self, link: &Link) -> bool {
+        link.ways.is_some() || link.destroyed[CLIENT] || self.is_closed((CLIENT, link.client)) || {
+            // The client has it, and the server had it before it crashed or went.
+            self.peers[CLIENT].established.contains_key(&link.client) && link.destroyed[SERVER]
+        }
+    }
+
+    fn post_last(&mut self, index: usize) {
+        for way in 0..2 {
+            let Some(ways) = &mut self.links[index].ways else { return };
+            let (from, to) = (ways[way].from, ways[way].to);
+            if self.links[index].destroyed[from.0] || self.is_closed(from) {
+                continue;
+            }
+            let end = self.world.now().after(LIVENESS);
+            loop {
+                assert!(self.world.now() < end, "a send queue is full for ever");
+                let link = &mut self.links[index];
+                let way = &mut link.ways.as_mut().unwrap()[way];
+                if !link.destroyed[to.0] {
+                    way.open_windows(&mut self.peers[to.0]);
+                }
+                if way.has_room() {
+                    way.post_last(&mut self.peers[from.0]);
+                    break;
+                }
+                self.feed();
+                self.run_until(self.world.now().after(Duration::from_millis(1)), false);
+                if self.is_closed(from) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Posts receives wherever messages may come.
+    fn feed(&mut self) {
+        for link in &mut self.links {
+            for way in link.ways.iter_mut().flatten() {
+                let to = way.to.0;
+                while !link.destroyed[to]
+                    && !self.peers[to].closed.contains_key(&way.to.1)
+                    && way.receives_posted() < RECEIVE_DEPTH as usize
+                {
+                    way.post_receive(&mut self.peers[to], MESSAGE_BYTES_MAX);
+                }
+            }
+        }
+    }
+
+    fn has_ended(&self, link: &Link) -> bool {
+        link.ways.iter().flatten().all(|way| {
+            link.destroyed[way.from.0]
+                || way.work_left() == 0
+                || (self.is_closed(way.from) && way.has_ended())
+        })
+    }
+
+    /// Every connection has lived, or has ended as it may. Returns how many have and have not.
+    fn judge(&self) -> (u64, u64) {
+        let mut counts = (0, 0);
+        for link in &self.links {
+            let halves = [Some((CLIENT, link.client)), link.server.map(|server| (SERVER, server))];
+            let is_closed =
+                halves.into_iter().flatten().any(|half| !link.destroyed[half.0] && self.is_closed(half));
+            let is_whole = !is_closed && link.destroyed == [false; 2] && link.ways.is_some();
+            assert!(
+                is_whole || link.excuse.is_some(),
+                "a connection ended without reason: {:?}",
+                self.ends(link)
+            );
+            for way in link.ways.iter().flatten().filter(|way| !link.destroyed[way.from.0]) {
+                self.judge_errors(way, is_whole);
+                way.judge(is_whole, !link.destroyed[way.to.0]);
+            }
+            if is_whole { counts.0 += 1 } else { counts.1 += 1 }
+        }
+        counts
+    }
+
+    /// For the reader of a failure.
+    fn describe(&self) -> String {
+        let now = self.world.now();
+        let mut text = format!("at {now}, {:?}", self.faults);
+        for peer in &self.peers {
+            text += &format!("\n{}: closed {:?}, {:?}", peer.address, peer.closed, peer.endpoint.counters());
+        }
+        for link in &self.links {
+            text += &format!("\n{:?} {:?} {:?} {:?}", link.client, link.server, link.excuse, link.destroyed);
+            for way in link.ways.iter().flatten() {
+                let (work, receives) = (way.work_left(), way.receives_posted());
+                text +=
+                    &format!("; from {}: {work} left, {receives} receives, {:?}", way.from.0, way.send_error);
+            }
+        }
+        text
+    }
+
+    fn ends(&self, link: &Link) -> [Option<String>; 2] {
+        let told = |at: usize, name| self.peers[at].closed.get(&name).map(ToString::to_string);
+        [told(CLIENT, link.client), link.server.and_then(|server| told(SERVER, server))]
+    }
+
+    fn judge_errors(&self, way: &Way, is_whole: bool) {
+        let is_fair = match way.send_error {
+            None | Some(WorkError::Flushed | WorkError::RetriesExceeded) => true,
+            Some(WorkError::ReceiverNotReady) => self.parameters.rnr_retries < RNR_RETRIES_ENDLESS,
+            Some(WorkError::RemoteAccess | WorkError::RemoteInvalidRequest) => way.is_misused,
+            Some(_) => false,
+        };
+        assert!(is_fair, "work failed for no reason: {:?}", way.send_error);
+        assert!(!is_whole || way.send_error.is_none(), "{:?} on a connection that lives", way.send_error);
+        let is_fair = match way.receive_error {
+            None | Some(WorkError::Flushed) => true,
+            Some(_) => way.is_misused,
+        };
+        assert!(is_fair, "a receive failed for no reason: {:?}", way.receive_error);
+    }
+
+    /// Ends everything: all flushes, and all memory comes back.
+    fn finish(mut self) {
+        let now = self.world.now();
+        for link in 0..self.links.len() {
+            for (at, queue_pair) in self.halves(link) {
+                if let Some(queue_pair) = queue_pair.filter(|_| !self.links[link].destroyed[at]) {
+                    self.peers[at].endpoint.disconnect(queue_pair, now);
+                }
+            }
+        }
+        self.run_until(now.after(Duration::from_millis(100)), false);
+        for link in &self.links {
+            for way in link.ways.iter().flatten() {
+                let ended = [(way.from, way.has_ended()), (way.to, way.receives_posted() == 0)];
+                for (half, has_ended) in ended.into_iter().filter(|(half, _)| !link.destroyed[half.0]) {
+                    assert!(self.is_closed(half), "no end was told");
+                    assert!(has_ended, "work did not flush: {}", self.describe());
+                }
+            }
+        }
+        for link in 0..self.links.len() {
+            [CLIENT, SERVER].into_iter().for_each(|half| self.destroy_half(link, half));
+        }
+        for stray in std::mem::take(&mut self.strays) {
+            self.peers[SERVER].endpoint.destroy(stray, now);
+        }
+        self.links.clear();
+        self.run_until(self.world.now().after(Duration::from_secs(200)), false);
+        for peer in &mut self.peers {
+            assert_eq!(peer.chunks_held(), 0, "memory did not come back");
+            assert_eq!(peer.rests_until(self.world.now()), Timestamp::NEVER, "a timer of nothing");
+        }
+    }
+}
