@@ -354,11 +354,7 @@ impl Scenario {
         self.links.last_mut().unwrap().excuse = None;
         let end = self.world.now().after(LIVENESS);
         while !self.links.iter().all(|link| self.is_decided(link)) {
-            assert!(
-                self.world.now() < end,
-                "connections are neither made nor refused: {:?}",
-                self.peers[0].closed
-            );
+            assert!(self.world.now() < end, "connections are neither made nor refused: {}", self.describe());
             self.run_until(self.world.now().after(Duration::from_millis(20)), false);
         }
         (0..self.links.len()).for_each(|link| self.post_last(link));
@@ -372,8 +368,10 @@ impl Scenario {
     /// Whether it is certain that a connection was made on both sides, or will not be.
     fn is_decided(&self, link: &Link) -> bool {
         link.ways.is_some() || link.destroyed[CLIENT] || self.is_closed((CLIENT, link.client)) || {
-            // The client has it, and the server had it before it crashed or went.
-            self.peers[CLIENT].established.contains_key(&link.client) && link.destroyed[SERVER]
+            // The client has it, and the server has given it up: the one message that says so can be lost, and an idle
+            // client does not learn of it.
+            let gone = link.server.is_none_or(|server| self.is_closed((SERVER, server)));
+            self.peers[CLIENT].established.contains_key(&link.client) && (link.destroyed[SERVER] || gone)
         }
     }
 
@@ -455,7 +453,9 @@ impl Scenario {
         let now = self.world.now();
         let mut text = format!("at {now}, {:?}", self.faults);
         for peer in &self.peers {
-            text += &format!("\n{}: closed {:?}, {:?}", peer.address, peer.closed, peer.endpoint.counters());
+            let (made, closed) = (&peer.established, &peer.closed);
+            let counters = peer.endpoint.counters();
+            text += &format!("\n{}: made {made:?}, closed {closed:?}, {counters:?}", peer.address);
         }
         for link in &self.links {
             text += &format!("\n{:?} {:?} {:?} {:?}", link.client, link.server, link.excuse, link.destroyed);
