@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crossbeam_queue::ArrayQueue;
 use thiserror::Error;
 
-use crate::memory::{AccessError, MemoryOptions, NumaNode};
+use crate::memory::{AccessError, Memory, MemoryOptions, NumaNode};
 use crate::region::{Region, RegionError, RegionId};
 use crate::segment::Segment;
 
@@ -172,6 +172,20 @@ impl DmaBuf {
     #[must_use]
     pub fn region(&self) -> RegionId {
         self.segment.region()
+    }
+
+    /// The memory that the buffer is in; it begins at [`Self::region_offset`].
+    #[inline]
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        self.segment.memory()
+    }
+
+    /// The first byte, counted from the start of the region.
+    #[inline]
+    #[must_use]
+    pub fn region_offset(&self) -> u64 {
+        self.segment.region_offset()
     }
 
     /// Bytes of the buffer.

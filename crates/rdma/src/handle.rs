@@ -44,6 +44,12 @@ impl Handle {
         self.slot
     }
 
+    /// The handle of these parts, for those who carry names through hardware; it names nothing unless it was a handle before.
+    #[cfg(feature = "verbs")]
+    pub(crate) const fn from_parts(slot: u32, generation: u32) -> Self {
+        Self { slot, generation }
+    }
+
     /// How often the slot was used before.
     #[inline]
     #[must_use]
@@ -134,6 +140,15 @@ impl<T> Slots<T> {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(handle.slot);
         Some(value)
+    }
+
+    /// The thing that is in a slot now, with its name.
+    #[cfg(feature = "verbs")]
+    #[inline]
+    pub(crate) fn at_mut(&mut self, slot: u32) -> Option<(Handle, &mut T)> {
+        let entry = self.slots.get_mut(slot as usize)?;
+        let generation = entry.generation;
+        entry.value.as_mut().map(|value| (Handle { slot, generation }, value))
     }
 
     /// All things with their names.

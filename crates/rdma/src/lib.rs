@@ -2,6 +2,7 @@
 //!
 //! - [`soft`]: RoCEv2 in userspace over UDP port 4791. The packets are the standard's: Linux's rdma_rxe and RoCE adapters
 //!   understand them. Needs no hardware and no privilege.
+//! - `verbs` (feature `verbs`): libibverbs and librdmacm, for adapters and for the kernel's rdma_rxe.
 //!
 //! Connected queue pairs carry SEND, SEND with invalidate, RDMA WRITE and RDMA READ between registered memory. The
 //! contract is [`Endpoint`]'s; one conformance suite holds every provider to it.
@@ -16,6 +17,8 @@ mod error;
 mod handle;
 mod provider;
 pub mod soft;
+#[cfg(feature = "verbs")]
+pub mod verbs;
 mod work;
 
 pub use choose::{ChoiceError, Chosen, ProviderChoice, ProviderKind};
