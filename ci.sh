@@ -20,3 +20,6 @@ cargo deny --all-features check licenses bans sources
 
 step "tests (the README's command)"
 cargo test --workspace --locked
+
+step "tests of the provider verbs, as far as they need no device (the lab has one)"
+cargo test --package rdma --features verbs --locked verbs

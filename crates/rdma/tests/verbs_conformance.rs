@@ -15,14 +15,41 @@ use rdma::verbs::{Verbs, VerbsDevice};
 use rdma::{DeviceOptions, Provider};
 
 /// Both sides on the device of one address, opened anew for each test.
-struct OneAddress(IpAddr);
+struct OneAddress {
+    address: IpAddr,
+    is_rxe: bool,
+}
+
+/// Where the kernel's rdma_rxe (6.12) goes other ways than the standard, whoever uses it.
+const RXE: &[(&str, &str)] = &[
+    (
+        "too_long_messages_end_the_connection",
+        "rdma_rxe answers with a remote operational error, not invalid request",
+    ),
+    (
+        "invalidating_what_is_not_bound_ends_the_connection",
+        "rdma_rxe lets a peer invalidate windows of other queue pairs",
+    ),
+    (
+        "access_beyond_the_window_is_refused",
+        "rdma_rxe checks the bounds of the region and not those of the window",
+    ),
+];
 
 impl Subject for OneAddress {
     type Device = VerbsDevice;
 
     fn setting(&self) -> Setting<VerbsDevice> {
-        let open = || Verbs.open(self.0, &DeviceOptions::default()).expect("the address belongs to an RDMA device");
+        let open = || {
+            Verbs
+                .open(self.address, &DeviceOptions::default())
+                .expect("the address belongs to an RDMA device")
+        };
         Setting { client: open(), server: open(), time: Box::new(RealTime::start()) }
+    }
+
+    fn exempt(&self) -> &[(&'static str, &'static str)] {
+        if self.is_rxe { RXE } else { &[] }
     }
 }
 
@@ -33,9 +60,17 @@ fn the_contract_holds_on_a_device() {
         .expect("REMORA_VERBS_ADDRESS is not set: nothing was tried on any RDMA device")
         .parse()
         .expect("REMORA_VERBS_ADDRESS is an IP address");
-    let device = Verbs.open(address, &DeviceOptions::default()).expect("the address belongs to an RDMA device");
+    let device =
+        Verbs.open(address, &DeviceOptions::default()).expect("the address belongs to an RDMA device");
     println!("{:#?}", rdma::Device::info(&device));
-    let summary = run_all(&OneAddress(address));
-    println!("{summary}");
-    assert!(summary.failed.is_empty(), "{summary}");
+    let is_rxe = rdma::Device::info(&device).name.starts_with("rxe");
+    let summary = run_all(&OneAddress { address, is_rxe }, |rule| println!("{rule}"));
+    println!(
+        "{} rules kept, {} broken, exempt: {:?}",
+        summary.passed.len(),
+        summary.failed.len(),
+        summary.exempt
+    );
+    assert!(summary.failed.is_empty(), "{:#?}", summary.failed);
+    assert!(summary.passed.len() > summary.exempt.len(), "hardly a rule was tried");
 }

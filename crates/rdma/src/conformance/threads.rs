@@ -49,6 +49,10 @@ impl<D: Device> Player<D> {
 
     /// Sleeps as the endpoint says until `look` finds something.
     fn wait<T>(&mut self, what: &str, mut look: impl FnMut(&mut Side<D>) -> Option<T>) -> T {
+        // It may have come together with what was waited for before: then nothing will wake.
+        if let Some(found) = look(&mut self.side) {
+            return found;
+        }
         let end = self.now().after(PATIENCE);
         loop {
             let now = self.now();

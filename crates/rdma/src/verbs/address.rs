@@ -11,6 +11,11 @@ use libc::{sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage};
 /// Most interfaces' addresses that are looked at.
 const ADDRESSES_MAX: usize = 4096;
 
+/// `AF_INET` and `AF_INET6` in the type of an address's field.
+const FAMILY_IPV4: libc::sa_family_t = 2;
+const FAMILY_IPV6: libc::sa_family_t = 10;
+const _: () = assert!(libc::AF_INET == FAMILY_IPV4 as i32 && libc::AF_INET6 == FAMILY_IPV6 as i32);
+
 /// A socket address in C's form.
 pub(super) struct RawAddress {
     storage: sockaddr_storage,
@@ -25,7 +30,7 @@ impl RawAddress {
         match address {
             SocketAddr::V4(address) => {
                 let raw = sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_family: FAMILY_IPV4,
                     sin_port: address.port().to_be(),
                     sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
                     sin_zero: [0; 8],
@@ -35,7 +40,7 @@ impl RawAddress {
             }
             SocketAddr::V6(address) => {
                 let raw = sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_family: FAMILY_IPV6,
                     sin6_port: address.port().to_be(),
                     sin6_flowinfo: 0,
                     sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dma::{AddressTable, AttachError, Attachment, DetachError, DmaBuf, Memory, Region, RegionId, Segment};
@@ -14,8 +14,9 @@ use super::NAME;
 use super::address::of_this_machine;
 use super::discover::{bind, info_of, is_absence};
 use super::endpoint::VerbsEndpoint;
+use super::hub::Mailbox;
 use super::library::Libraries;
-use super::manager::{EventChannel, EventKind};
+use super::manager::{EventChannel, EventKind, duplicate};
 use super::objects::{Context, Domain, Registration, RegistrationName};
 use super::queue_pair::Piece;
 use crate::device::{DeviceEvent, DeviceInfo, DeviceOptions, EndpointOptions};
@@ -27,6 +28,17 @@ const DEVICE_FATAL: u32 = 8;
 const PORT_ACTIVE: u32 = 9;
 const PORT_ERR: u32 = 10;
 const GID_CHANGE: u32 = 18;
+
+/// The vendor that rdma_rxe says it is of.
+const RXE_VENDOR: u32 = 0xff_ffff;
+
+/// What a device does in its own way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quirks {
+    /// rdma_rxe hands its completions to userspace with the kernel's flag for "with invalidate", 1 << 2. There it means
+    /// "checksum is right", which connected queue pairs do not say.
+    pub(super) invalidation_has_kernel_flag: bool,
+}
 
 /// Most events that wait to be asked for; the oldest go first.
 const EVENTS_MAX: usize = 64;
@@ -50,6 +62,7 @@ pub(super) struct Inner {
     attached: Mutex<BTreeMap<RegionId, Registration>>,
     happened: Mutex<Happened>,
     descriptor: RawFd,
+    mailbox: Mailbox,
     pub(super) domain: Arc<Domain>,
     pub(super) context: Arc<Context>,
     /// Where the anchor's events arrive.
@@ -112,6 +125,7 @@ impl VerbsDevice {
             attached: Mutex::default(),
             happened: Mutex::default(),
             descriptor,
+            mailbox: Mailbox::of(&context),
             domain,
             context,
             channel,
@@ -142,11 +156,15 @@ impl Inner {
         self.registrations.get(segment.region()).map(RegistrationName)
     }
 
+    pub(super) fn quirks(&self) -> Quirks {
+        Quirks { invalidation_has_kernel_flag: self.attributes.vendor_id == RXE_VENDOR }
+    }
+
     /// Takes in what has happened to the device.
     pub(super) fn look(&self) {
         let mut happened = lock(&self.happened);
         for _ in 0..EVENTS_MAX {
-            let Some(event) = self.context.next_event() else { break };
+            let Some(event) = self.mailbox.next(&self.context) else { break };
             match event.kind {
                 DEVICE_FATAL => happened.add(DeviceEvent::Removed),
                 PORT_ACTIVE if event.port == u32::from(self.port) => happened.add(DeviceEvent::PortUp),
@@ -167,9 +185,10 @@ impl Inner {
         of_this_machine().is_ok_and(|addresses| !addresses.contains(&self.address))
     }
 
-    /// Descriptors that are readable when something has happened to the device.
-    pub(super) fn descriptors(&self) -> [RawFd; 2] {
-        [self.descriptor, self.channel.descriptor()]
+    /// Descriptors that are readable when something has happened to the device. Copies, as several endpoints of one thread
+    /// sleep on them.
+    pub(super) fn descriptors(&self) -> io::Result<[OwnedFd; 2]> {
+        Ok([duplicate(self.descriptor)?, duplicate(self.channel.descriptor())?])
     }
 
     fn register(&self, region: &Region) -> io::Result<()> {

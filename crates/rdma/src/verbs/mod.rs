@@ -5,7 +5,8 @@
 //! work is posted.
 //!
 //! Beside the contract of [`crate::Endpoint`]:
-//! - A listener whose backlog is full refuses further requests; they are not dropped, as the kernel answers for us.
+//! - Requests beyond a backlog wait unanswered, and are handed over when others were answered; beyond a thousand they are
+//!   refused.
 //! - A path MTU other than the link's cannot be had: the connection manager chooses it.
 //! - Waiting for a window to be unbound is bounded; a queue pair that does not get to it in time is put into its error state.
 
@@ -13,6 +14,7 @@ mod address;
 mod device;
 mod discover;
 mod endpoint;
+mod hub;
 mod library;
 mod manager;
 mod name;

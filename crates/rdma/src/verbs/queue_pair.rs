@@ -72,7 +72,7 @@ impl QueuePair {
                 max_recv_wr: depths.receives,
                 max_send_sge: depths.segments,
                 max_recv_sge: 1,
-                max_inline_data: INLINE_BYTES_MAX as u32,
+                max_inline_data: u32::try_from(INLINE_BYTES_MAX).unwrap_or(0),
             },
             qp_type: ibv_qp_type::IBV_QPT_RC,
             sq_sig_all: 0,

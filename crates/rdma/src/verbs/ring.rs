@@ -41,6 +41,12 @@ impl<T> Ring<T> {
         Self { entries: VecDeque::new(), first: 0, capacity: capacity.min(ENTRIES_MAX) }
     }
 
+    /// Whether nothing is in it.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Entries that fit now.
     #[inline]
     pub(super) fn room(&self) -> usize {

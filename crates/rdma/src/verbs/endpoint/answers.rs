@@ -1,7 +1,6 @@
 //! Listening, connecting and accepting: what the user asks for.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use block::Timestamp;
 
@@ -23,8 +22,8 @@ use crate::verbs::queue_pair::{Depths, QueuePair};
 /// Time that connecting may take in all. The kernel alone would go on for more than a minute.
 const CONNECT_MAX_NS: u64 = 15_000_000_000;
 
-/// Most requests that the kernel keeps for us before we take them.
-const KERNEL_BACKLOG_MAX: u32 = 1024;
+/// Most requests that the kernel keeps for us before we take them; it refuses others.
+const KERNEL_BACKLOG: u32 = 1024;
 
 /// A queue pair's depths: what the user asked for, and what the hardware is asked for.
 struct Sizes {
@@ -45,8 +44,8 @@ impl VerbsEndpoint {
         };
         let address = SocketAddr::new(self.device.address(), port);
         let mut id = Id::bound(&self.channel, address).map_err(refused)?;
-        id.listen(backlog.clamp(1, KERNEL_BACKLOG_MAX)).map_err(refused)?;
-        let listener = Listener { id, port, backlog, waiting: Arc::default() };
+        id.listen(KERNEL_BACKLOG).map_err(refused)?;
+        let listener = Listener::new(id, port, backlog);
         let Ok(handle) = self.listeners.insert(listener) else {
             return Err(ListenError::TooMany(LISTENERS_MAX));
         };
@@ -87,6 +86,7 @@ impl VerbsEndpoint {
         Ok(handle.into())
     }
 
+    #[allow(clippy::result_large_err, reason = "the request is handed back by value, as the seam says")]
     pub(super) fn begin_to_accept(
         &mut self,
         mut request: VerbsRequest,
@@ -113,7 +113,7 @@ impl VerbsEndpoint {
             Ok(work) => work,
             Err((error, id)) => {
                 request.put_back(id);
-                return Err((error, request));
+                return Err((gone_or(error), request));
             }
         };
         match self.insert(work, sizes, State::Accepted, parameters, now) {
@@ -179,7 +179,13 @@ impl VerbsEndpoint {
         let domain = &self.device.inner.domain;
         let queue_pair = QueuePair::new(id, domain, &self.completions, shared, &depths)
             .map_err(|(source, id)| (CreateError::System { what: "make a queue pair", source }, id))?;
-        Ok(Work::new(queue_pair, sizes.sends, sizes.hardware_sends, sizes.receives))
+        Ok(Work::new(
+            queue_pair,
+            sizes.sends,
+            sizes.hardware_sends,
+            sizes.receives,
+            self.device.inner.quirks(),
+        ))
     }
 
     fn insert(
@@ -277,6 +283,16 @@ fn is_of<R>(event: &ConnectionEvent<R>, id: QueuePairId) -> bool {
         ConnectionEvent::Established { queue_pair, .. } | ConnectionEvent::Closed { queue_pair, .. } => {
             *queue_pair == id
         }
+    }
+}
+
+/// The kernel knows no queue pair state for a connection whose peer has withdrawn, and calls the wish for one invalid.
+fn gone_or(error: CreateError) -> CreateError {
+    match error {
+        CreateError::System { source, .. } if source.raw_os_error() == Some(libc::EINVAL) => {
+            CreateError::RequestGone
+        }
+        other => other,
     }
 }
 

@@ -88,8 +88,12 @@ impl VerbsEndpoint {
             }),
         };
         // Completions of a queue pair that is gone mean nothing.
-        if let Some((handle, verdict)) = verdict {
-            self.judge(handle, verdict);
+        let Some((handle, verdict)) = verdict else { return };
+        self.judge(handle, verdict);
+        if verdict == Verdict::Failed
+            && let Some(connection) = self.connections.get_mut(handle)
+        {
+            connection.flush_late(handle, out);
         }
     }
 
@@ -129,6 +133,6 @@ impl VerbsEndpoint {
         if self.look_at_manager(now) || has_completions {
             return Wait::Poll;
         }
-        Wait::Until(self.next_deadline())
+        Wait::Until(self.next_look(now))
     }
 }

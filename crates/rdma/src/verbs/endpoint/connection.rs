@@ -1,6 +1,6 @@
 //! One connection: its queue pair, and what the device holds of its work.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 
 use block::Timestamp;
@@ -9,6 +9,7 @@ use rdma_sys::{ibv_wc, ibv_wc_flags, ibv_wc_opcode};
 
 use crate::connection::{Agreement, ConnectionParameters};
 use crate::handle::{Handle, QueuePairId};
+use crate::verbs::device::Quirks;
 use crate::verbs::objects::Window;
 use crate::verbs::queue_pair::{QueuePair, word_of};
 use crate::verbs::ring::{Position, Ring};
@@ -103,7 +104,10 @@ pub(super) struct Work {
     pub(super) queue_pair: QueuePair,
     pub(super) sends: Ring<Sent>,
     pub(super) receives: Ring<Receive>,
-    /// Work of the user that is in the send queue, and the most there may be.
+    /// Work that was posted after the end. The device does not see it, as not every driver flushes what comes so late.
+    late_sends: VecDeque<(u64, Data)>,
+    late_receives: VecDeque<Receive>,
+    /// Work of the user that is not told of, and the most there may be.
     pub(super) open: u32,
     pub(super) send_depth: u32,
     pub(super) receive_depth: u32,
@@ -113,21 +117,47 @@ pub(super) struct Work {
     pub(super) has_failed: bool,
     /// What it takes of the completion queue.
     pub(super) entries: u32,
+    quirks: Quirks,
 }
 
 impl Work {
-    pub(super) fn new(queue_pair: QueuePair, send_depth: u32, hardware: u32, receives: u32) -> Self {
+    pub(super) fn new(
+        queue_pair: QueuePair,
+        send_depth: u32,
+        hardware: u32,
+        receives: u32,
+        quirks: Quirks,
+    ) -> Self {
         Self {
             queue_pair,
             sends: Ring::new(hardware),
             receives: Ring::new(receives),
+            late_sends: VecDeque::new(),
+            late_receives: VecDeque::new(),
             open: 0,
             send_depth,
             receive_depth: receives,
             unsignaled: 0,
             has_failed: false,
             entries: hardware.saturating_add(receives),
+            quirks,
         }
+    }
+
+    /// Takes work after the end.
+    pub(super) fn send_late(&mut self, id: u64, data: Data) {
+        self.open += 1;
+        self.late_sends.push_back((id, data));
+    }
+
+    /// Takes a receive after the end.
+    pub(super) fn receive_late(&mut self, receive: Receive) {
+        self.late_receives.push_back(receive);
+    }
+
+    /// Receives that can be posted now.
+    pub(super) fn receive_room(&self) -> usize {
+        self.receives.room().saturating_sub(self.late_receives.len())
     }
 
     /// Pieces of the user's work that can be posted now.
@@ -182,6 +212,24 @@ impl Connection {
     /// Whether the queue pair takes work: once the connection was made. After its end the work flushes.
     pub(super) fn takes_work(&self) -> bool {
         self.was_made
+    }
+
+    /// Tells of work that came after the end, behind all that came before it.
+    pub(super) fn flush_late(&mut self, handle: Handle, out: &mut impl Extend<Completion>) {
+        if self.work.sends.is_empty() {
+            self.work.open =
+                self.work.open.saturating_sub(u32::try_from(self.work.late_sends.len()).unwrap_or(0));
+            out.extend(self.work.late_sends.drain(..).map(|(id, data)| {
+                let outcome = Outcome::Sent { result: Err(WorkError::Flushed), data };
+                Completion { queue_pair: handle.into(), id, outcome }
+            }));
+        }
+        if self.work.receives.is_empty() {
+            out.extend(self.work.late_receives.drain(..).map(|Receive { id, buffer }| {
+                let outcome = Outcome::Received { result: Err(WorkError::Flushed), buffer };
+                Completion { queue_pair: handle.into(), id, outcome }
+            }));
+        }
     }
 
     /// Whether the connection has not ended.
@@ -258,7 +306,7 @@ impl Connection {
         unbound: &mut impl Extend<Window>,
         out: &mut impl Extend<Completion>,
     ) -> Verdict {
-        let result = work_result(completion.status).map(|()| message_of(completion));
+        let result = work_result(completion.status).map(|()| message_of(completion, self.work.quirks));
         if let Ok(Message { invalidated: Some(key), .. }) = result {
             unbound.extend(self.windows.remove(&key.0).and_then(Bound::unbound));
         }
@@ -269,14 +317,16 @@ impl Connection {
     }
 }
 
-fn message_of(completion: &ibv_wc) -> Message {
+fn message_of(completion: &ibv_wc, quirks: Quirks) -> Message {
     let has = |flag: ibv_wc_flags| completion.wc_flags & flag.0 != 0;
     let word = || word_of(completion);
+    let invalidates = has(ibv_wc_flags::IBV_WC_WITH_INV)
+        || (quirks.invalidation_has_kernel_flag && has(ibv_wc_flags::IBV_WC_IP_CSUM_OK));
     // A WRITE with immediate data takes a receive, and leaves its buffer alone.
     let is_write = completion.opcode == ibv_wc_opcode::IBV_WC_RECV_RDMA_WITH_IMM;
     Message {
         bytes: if is_write { 0 } else { completion.byte_len },
-        invalidated: has(ibv_wc_flags::IBV_WC_WITH_INV).then(|| RemoteKey(word())),
+        invalidated: invalidates.then(|| RemoteKey(word())),
         immediate: has(ibv_wc_flags::IBV_WC_WITH_IMM).then(|| u32::from_be(word())),
     }
 }

@@ -4,7 +4,6 @@ use block::Timestamp;
 
 use super::VerbsEndpoint;
 use super::connection::State;
-use super::request::VerbsRequest;
 use crate::connection::{Agreement, ConnectionError, ConnectionEvent, PeerOffer};
 use crate::handle::{Handle, ListenerId};
 use crate::verbs::manager::{Conditions, Event, EventKind};
@@ -12,6 +11,9 @@ use crate::verbs::status::{connect_failure, rejection};
 
 /// Most events that are taken at once.
 const EVENTS_AT_ONCE: usize = 64;
+
+/// How often requests beyond a backlog are looked at: another thread may have answered those before them.
+const PARKED_LOOK_NS: u64 = 10_000_000;
 
 impl VerbsEndpoint {
     /// Takes in what the connection manager has to tell. Says whether it had anything.
@@ -29,7 +31,7 @@ impl VerbsEndpoint {
             }
             any = true;
         }
-        any
+        any | self.hand_over_requests()
     }
 
     fn handle_event(&mut self, mut event: Event) {
@@ -78,7 +80,7 @@ impl VerbsEndpoint {
     fn request_came(&mut self, event: &mut Event, conditions: Conditions) {
         let Some(id) = event.take_request(&self.channel) else { return };
         // Without a listener the identifier is dropped here, which rejects the request.
-        let Some(listener) = self.listeners.get(event.note) else { return };
+        let Some(listener) = self.listeners.get_mut(event.note) else { return };
         let (Some(peer), Some(local)) = (id.peer(), id.local()) else { return };
         let offer = PeerOffer {
             listener: ListenerId::from(event.note),
@@ -88,10 +90,28 @@ impl VerbsEndpoint {
             responder_resources: conditions.responder_resources,
             private_data: conditions.private_data,
         };
-        match VerbsRequest::new(id, offer, listener) {
-            Some(request) => self.events.push_back(ConnectionEvent::Requested(request)),
-            None => self.counters.dropped_requests += 1,
+        if !listener.park(id, offer) {
+            self.counters.dropped_requests += 1;
         }
+    }
+
+    /// Hands over requests as far as the backlogs allow.
+    fn hand_over_requests(&mut self) -> bool {
+        let before = self.events.len();
+        for (_, listener) in self.listeners.iter_mut() {
+            while let Some(request) = listener.next() {
+                self.events.push_back(ConnectionEvent::Requested(request));
+            }
+        }
+        self.events.len() > before
+    }
+
+    /// When to look again though nothing wakes.
+    pub(super) fn next_look(&mut self, now: Timestamp) -> Timestamp {
+        if self.listeners.iter_mut().any(|(_, listener)| listener.has_parked()) {
+            return now.after_ns(PARKED_LOOK_NS).min(self.next_deadline());
+        }
+        self.next_deadline()
     }
 
     /// Accepts the requests for which queue pairs were made since the last poll.
@@ -180,7 +200,7 @@ impl VerbsEndpoint {
     }
 
     /// When the next connection is given up.
-    pub(super) fn next_deadline(&self) -> Timestamp {
+    fn next_deadline(&self) -> Timestamp {
         self.connecting.iter().map(|handle| self.deadline_of(*handle)).min().unwrap_or(Timestamp::NEVER)
     }
 

@@ -11,7 +11,7 @@ mod windows;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use block::{MonotonicClock, Timestamp, Wait};
@@ -72,6 +72,7 @@ pub struct VerbsEndpoint {
     receives: ReceiveBatch,
     watch: Watch,
     counters: Counters,
+    device_descriptors: [OwnedFd; 2],
     completions: Arc<CompletionQueue>,
     channel: Arc<EventChannel>,
     device: VerbsDevice,
@@ -167,6 +168,7 @@ impl VerbsEndpoint {
                 clock: MonotonicClock::start(),
             },
             counters: Counters::default(),
+            device_descriptors: inner.descriptors().map_err(system("watch the device"))?,
             completions,
             channel,
             device: device.clone(),
@@ -283,7 +285,7 @@ impl Endpoint for VerbsEndpoint {
 
     fn wake_descriptors(&self, descriptors: &mut Vec<RawFd>) {
         descriptors.extend([self.completions.descriptor(), self.channel.descriptor()]);
-        descriptors.extend(self.device.inner.descriptors());
+        descriptors.extend(self.device_descriptors.iter().map(AsRawFd::as_raw_fd));
     }
 
     fn prepare_wait(&mut self, now: Timestamp) -> Wait {

@@ -30,6 +30,12 @@ impl VerbsEndpoint {
         if !connection.takes_work() {
             return Err(PostError::NotConnected);
         }
+        if !connection.is_live() {
+            let count = if is_behind { 0 } else { connection.work.room().min(work.len()) };
+            work.drain(..count).for_each(|one| connection.work.send_late(one.id, one.data));
+            connection.flush_late(handle, &mut self.pending);
+            return Ok(());
+        }
         while !work.is_empty() && connection.work.room() > 0 && !is_behind {
             let room = connection.work.room().min(BATCH_MAX);
             let inner = &self.device.inner;
@@ -68,6 +74,12 @@ impl VerbsEndpoint {
         let connection = self.connections.get_mut(handle).ok_or(PostError::Gone)?;
         if connection.shared.is_some() && !receives.is_empty() {
             return Err(PostError::Unfit("the queue pair takes its receives from a shared receive queue"));
+        }
+        if !connection.is_live() {
+            let count = if is_behind { 0 } else { connection.work.receive_room().min(receives.len()) };
+            receives.drain(..count).for_each(|receive| connection.work.receive_late(receive));
+            connection.flush_late(handle, &mut self.pending);
+            return Ok(());
         }
         while !receives.is_empty() && connection.work.receives.room() > 0 && !is_behind {
             let room = connection.work.receives.room();

@@ -1,5 +1,6 @@
 //! Listeners, and the requests that come to them.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,13 +11,49 @@ use crate::handle::ListenerId;
 use crate::provider::Request;
 use crate::verbs::manager::Id;
 
+/// Most requests of a listener that wait beyond its backlog.
+const PARKED_MAX: usize = 1024;
+
 /// A port that is listened on.
 pub(super) struct Listener {
     pub(super) id: Id,
     pub(super) port: u16,
+    /// Requests that the user has at most before it answers.
     pub(super) backlog: u32,
-    /// Requests that wait to be answered.
-    pub(super) waiting: Arc<AtomicU32>,
+    /// Requests that the user has.
+    waiting: Arc<AtomicU32>,
+    /// Requests beyond. Nothing answers them, so their senders ask again; the user gets them when it has answered others.
+    parked: VecDeque<(Id, PeerOffer)>,
+}
+
+impl Listener {
+    pub(super) fn new(id: Id, port: u16, backlog: u32) -> Self {
+        Self { id, port, backlog, waiting: Arc::default(), parked: VecDeque::new() }
+    }
+
+    /// Keeps a request until the user can have it. Says whether there was room; if not, it is rejected.
+    pub(super) fn park(&mut self, id: Id, offer: PeerOffer) -> bool {
+        let has_room = self.parked.len() < PARKED_MAX;
+        if has_room {
+            self.parked.push_back((id, offer));
+        }
+        has_room
+    }
+
+    /// The next request that the user can have now.
+    pub(super) fn next(&mut self) -> Option<VerbsRequest> {
+        if self.waiting.load(Ordering::Relaxed) >= self.backlog {
+            return None;
+        }
+        let (id, offer) = self.parked.pop_front()?;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Some(VerbsRequest { id: Some(id), offer, waiting: Arc::clone(&self.waiting) })
+    }
+
+    /// Whether requests wait until the user has answered others, maybe in another thread.
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
 }
 
 /// A request to connect. Dropping it rejects it.
@@ -28,14 +65,6 @@ pub struct VerbsRequest {
 }
 
 impl VerbsRequest {
-    /// A request that came to a listener; `None` if too many wait, and then it is refused.
-    pub(super) fn new(id: Id, offer: PeerOffer, listener: &Listener) -> Option<Self> {
-        let waiting = Arc::clone(&listener.waiting);
-        let others = waiting.fetch_add(1, Ordering::Relaxed);
-        let request = Self { id: Some(id), offer, waiting };
-        if others < listener.backlog { Some(request) } else { None }
-    }
-
     pub(super) fn is_from(&self, listener: ListenerId) -> bool {
         self.offer.listener == listener
     }
