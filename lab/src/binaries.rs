@@ -39,7 +39,7 @@ pub fn build() -> Result<Binaries> {
 }
 
 /// The program that a line of cargo's messages tells of.
-fn executable(line: &str) -> Option<PathBuf> {
+pub fn executable(line: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;
     message["executable"].as_str().map(PathBuf::from)
 }

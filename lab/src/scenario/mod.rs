@@ -13,6 +13,7 @@ mod namespaces_change;
 mod profile;
 mod rdma_kernels;
 mod rdma_soft_kernel;
+mod rdma_verbs;
 mod reset_midway;
 mod silent;
 mod stall;
@@ -80,6 +81,7 @@ pub const ALL: &[Scenario] = &[
     namespaces_change::SCENARIO,
     rdma_kernels::SCENARIO,
     rdma_soft_kernel::SCENARIO,
+    rdma_verbs::SCENARIO,
     bench::SCENARIO,
     profile::SCENARIO,
 ];

@@ -33,11 +33,24 @@ pub fn with_provider<T: Task>(
 }
 
 /// The RDMA devices of this machine.
+#[cfg(feature = "verbs")]
+pub fn verbs_devices() -> Result<Vec<DeviceInfo>, DevicesError> {
+    rdma::verbs::Verbs.devices()
+}
+
+#[cfg(feature = "verbs")]
+fn with_verbs<T: Task>(task: T) -> Result<T::Output, RdmaError> {
+    task.run(&rdma::verbs::Verbs)
+}
+
+/// The RDMA devices of this machine.
+#[cfg(not(feature = "verbs"))]
 pub fn verbs_devices() -> Result<Vec<DeviceInfo>, DevicesError> {
     let reason = "this program was built without it".to_owned();
     Err(DevicesError::Library { library: "libibverbs", reason })
 }
 
+#[cfg(not(feature = "verbs"))]
 fn with_verbs<T: Task>(_task: T) -> Result<T::Output, RdmaError> {
     Err(RdmaError::NotBuilt("libibverbs"))
 }

@@ -10,7 +10,8 @@ use crate::error::PostError;
 use crate::handle::SharedReceiveQueueId;
 use crate::provider::{Device, Endpoint};
 use crate::work::{
-    Completion, Data, Message, Outcome, Receive, RemoteKey, RemoteMemory, Rights, SendOp, SendWork, WorkError,
+    Completion, Data, InlineData, Message, Outcome, Receive, RemoteKey, RemoteMemory, Rights, SendOp,
+    SendWork, WorkError,
 };
 
 /// A window and what is behind it.
@@ -45,6 +46,9 @@ pub(super) struct Received {
     pub(super) result: Result<Message, WorkError>,
     pub(super) buffer: DmaBuf,
 }
+
+/// The name of work that stands for all before it.
+const CARRIED_OUT: u64 = u64::MAX - 1;
 
 impl<D: Device> Rig<D> {
     /// Posts work as one batch, all of which must be taken.
@@ -142,7 +146,26 @@ impl<D: Device> Rig<D> {
         let side = self.side(half);
         let segment = side.segment(&pattern::bytes(number, bytes));
         let memory = side.endpoint.bind(half.queue_pair, &segment, rights).unwrap();
+        if self.time.is_real() {
+            self.carried_out(half);
+        }
         Window { segment, memory }
+    }
+
+    /// Waits until what was posted before has been carried out. Tests tell the peer of a window past the connection, where no
+    /// order holds it back until the window is bound.
+    fn carried_out(&mut self, half: Half) {
+        let nowhere = RemoteMemory { address: 0, key: RemoteKey(0) };
+        let nothing = || Data::Inline(InlineData::new(&[]).unwrap());
+        let mut work = VecDeque::from([write(CARRIED_OUT, nothing(), nowhere)]);
+        self.wait("room in the send queue", |rig| {
+            rig.try_post(half, &mut work).unwrap();
+            work.is_empty().then_some(())
+        });
+        let done = self.wait("an empty write", |rig| {
+            rig.side(half).take_completion(half.queue_pair, |done| done.id == CARRIED_OUT)
+        });
+        assert!(matches!(done.outcome, Outcome::Sent { result: Ok(()), .. }), "{done:?}");
     }
 }
 
