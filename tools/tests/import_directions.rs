@@ -18,7 +18,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // code is private to it.
     ("nvme-model", &["block", "dma", "nvme-driver", "nvme-spec"]),
     ("remora-tools", &["block", "dma", "nvme-driver", "nvme-model", "nvme-spec", "rdma"]),
-    ("remora-benches", &["block", "dma", "nvme-driver", "nvme-model", "nvme-spec"]),
+    (
+        "remora-benches",
+        // The loads of `remora rdma perf`.
+        &["block", "dma", "nvme-driver", "nvme-model", "nvme-spec", "rdma", "remora-tools"],
+    ),
     // It runs our programs as a user does.
     ("lab", &[]),
 ];

@@ -67,6 +67,11 @@ impl<D: Device> Client<D> {
         &self.reactor
     }
 
+    /// What it connects from, to let time pass.
+    pub fn reactor_mut(&mut self) -> &mut Reactor<D> {
+        &mut self.reactor
+    }
+
     fn wait_for_grants(&mut self, stop: &Stop) -> Result<(), RdmaError> {
         let end = self.reactor.now().after(PATIENCE);
         let mut none = Measured::default();
