@@ -38,7 +38,10 @@ pub struct Made {
 impl fmt::Display for Made {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (elapsed_ms, bytes) = (self.elapsed.as_millis(), self.bytes_each);
-        write!(f, "made in {elapsed_ms} ms; {bytes} bytes of memory for each, both ends together")
+        write!(
+            f,
+            "made in {elapsed_ms} ms; {bytes} bytes of memory for each, both ends together, nothing posted"
+        )
     }
 }
 

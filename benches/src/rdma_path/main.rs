@@ -84,6 +84,11 @@ fn main() -> ExitCode {
 
 fn report(options: &Options) -> Result<(), PathError> {
     let pair = Pair::open(&Soft, options.client, options.server)?;
+    // First, so that no memory that something else has let go of is counted as free.
+    if options.connections > 0 {
+        let made = connections::make(&pair, options.connections)?;
+        println!("{} connections at once: {made}", options.connections);
+    }
     let (rounds, run_ms) = (options.rounds, options.run_ms);
     println!(
         "medians of {rounds} rounds of {run_ms} ms each (least to most), {} to {}",
@@ -94,10 +99,6 @@ fn report(options: &Options) -> Result<(), PathError> {
         taken.round(&pair, options)?;
     }
     taken.print();
-    if options.connections > 0 {
-        let made = connections::make(&pair, options.connections)?;
-        println!("{} connections at once: {made}", options.connections);
-    }
     if options.idle_s > 0 {
         let (client, server) = pair.idle(Duration::from_secs(options.idle_s))?;
         println!("two endpoints asleep with a connection: {client} and {server} of a processor");
