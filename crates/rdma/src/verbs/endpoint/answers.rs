@@ -235,6 +235,7 @@ impl VerbsEndpoint {
         let Some(mut connection) = self.connections.remove(handle) else { return };
         self.connecting.retain(|one| *one != handle);
         self.accepts.retain(|one| *one != handle);
+        self.goodbyes.retain(|(one, _)| *one != handle);
         // Bound windows end before the queue pair, to which they belong.
         self.windows.ended(connection.windows.len());
         connection.windows.clear();

@@ -90,7 +90,7 @@ impl VerbsEndpoint {
         // Completions of a queue pair that is gone mean nothing.
         let Some((handle, verdict)) = verdict else { return };
         self.judge(handle, verdict);
-        if verdict == Verdict::Failed
+        if matches!(verdict, Verdict::Failed | Verdict::Flushed)
             && let Some(connection) = self.connections.get_mut(handle)
         {
             connection.flush_late(handle, out);
@@ -113,6 +113,7 @@ impl VerbsEndpoint {
             Verdict::Fine => {}
             Verdict::Spoke => self.peer_spoke(handle),
             Verdict::Failed => self.close(handle, ConnectionError::QueuePair),
+            Verdict::Flushed => self.close_flushed(handle),
         }
     }
 

@@ -204,8 +204,10 @@ pub(super) enum Verdict {
     Fine,
     /// The peer has sent a message.
     Spoke,
-    /// The queue pair is in error.
+    /// The queue pair is in error: work of this side failed.
     Failed,
+    /// The queue pair is in error, but not by work of this side: the peer did something that is being answered.
+    Flushed,
 }
 
 impl Connection {
@@ -274,7 +276,7 @@ impl Connection {
             return Verdict::Fine;
         }
         self.work.has_failed = true;
-        Verdict::Failed
+        if result == Err(WorkError::Flushed) { Verdict::Flushed } else { Verdict::Failed }
     }
 
     /// A completion of the queue pair's own receive queue.
@@ -310,7 +312,8 @@ impl Connection {
         if let Ok(Message { invalidated: Some(key), .. }) = result {
             unbound.extend(self.windows.remove(&key.0).and_then(Bound::unbound));
         }
-        let verdict = if result.is_ok() { Verdict::Spoke } else { Verdict::Failed };
+        // A receive fails by what the peer sent, or is flushed.
+        let verdict = if result.is_ok() { Verdict::Spoke } else { Verdict::Flushed };
         let outcome = Outcome::Received { result, buffer: receive.buffer };
         out.extend([Completion { queue_pair: QueuePairId::from(handle), id: receive.id, outcome }]);
         verdict

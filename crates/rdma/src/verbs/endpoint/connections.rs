@@ -12,6 +12,9 @@ use crate::verbs::status::{connect_failure, rejection};
 /// Most events that are taken at once.
 const EVENTS_AT_ONCE: usize = 64;
 
+/// How long the word of an end is held back behind what the hardware still has to say to the peer.
+const GOODBYE_NS: u64 = 20_000_000;
+
 /// How often requests beyond a backlog are looked at: another thread may have answered those before them.
 const PARKED_LOOK_NS: u64 = 10_000_000;
 
@@ -19,6 +22,7 @@ impl VerbsEndpoint {
     /// Takes in what the connection manager has to tell. Says whether it had anything.
     pub(super) fn look_at_manager(&mut self, now: Timestamp) -> bool {
         let mut any = self.give_up_late(now);
+        self.say_goodbyes(now);
         for _ in 0..EVENTS_AT_ONCE {
             self.counters.system_calls += 1;
             match self.channel.next() {
@@ -165,6 +169,38 @@ impl VerbsEndpoint {
         }
     }
 
+    /// Ends a connection whose queue pair went into its error state without work of ours having failed. That is the answer to
+    /// something that the peer did, and is on its way to the peer: the word of the end must not overtake it there.
+    pub(super) fn close_flushed(&mut self, handle: Handle) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        if !matches!(connection.state, State::Accepting | State::Established) {
+            return self.close(handle, ConnectionError::QueuePair);
+        }
+        connection.state = State::Closed;
+        if let Err(error) = connection.work.queue_pair.fail() {
+            tracing::warn!(%error, "a queue pair cannot be put into its error state; it ends when it is destroyed");
+        }
+        self.connecting.retain(|one| *one != handle);
+        self.goodbyes.push((handle, self.watch.looked.after_ns(GOODBYE_NS)));
+        let error = ConnectionError::QueuePair;
+        self.events.push_back(ConnectionEvent::Closed { queue_pair: handle.into(), error });
+    }
+
+    /// Tells peers of ends whose time has come. One that has gone by then was told by that.
+    fn say_goodbyes(&mut self, now: Timestamp) {
+        let connections = &mut self.connections;
+        self.goodbyes.retain(|(handle, when)| {
+            let is_due = *when <= now;
+            if is_due
+                && let Some(connection) = connections.get_mut(*handle)
+                && let Err(error) = connection.work.queue_pair.id.disconnect()
+            {
+                tracing::debug!(%error, "the peer was not told of the end of a connection, it knows");
+            }
+            !is_due
+        });
+    }
+
     /// Ends a connection and tells the peer. Says whether it was there.
     pub(super) fn end_quietly(&mut self, handle: Handle) -> bool {
         let Some(connection) = self.connections.get_mut(handle) else { return false };
@@ -199,9 +235,11 @@ impl VerbsEndpoint {
         !late.is_empty()
     }
 
-    /// When the next connection is given up.
+    /// When the next connection is given up, or the next peer told of an end.
     fn next_deadline(&self) -> Timestamp {
-        self.connecting.iter().map(|handle| self.deadline_of(*handle)).min().unwrap_or(Timestamp::NEVER)
+        let connecting = self.connecting.iter().map(|handle| self.deadline_of(*handle));
+        let goodbyes = self.goodbyes.iter().map(|(_, when)| *when);
+        connecting.chain(goodbyes).min().unwrap_or(Timestamp::NEVER)
     }
 
     fn deadline_of(&self, handle: Handle) -> Timestamp {

@@ -64,6 +64,8 @@ pub struct VerbsEndpoint {
     accepts: Vec<Handle>,
     /// Those that are being made, for their deadlines.
     connecting: Vec<Handle>,
+    /// Ends of which the peers are told a little later.
+    goodbyes: Vec<(Handle, Timestamp)>,
     /// Completions that came while something else was waited for.
     pending: VecDeque<Completion>,
     budget: Budget,
@@ -150,6 +152,7 @@ impl VerbsEndpoint {
             numbers: HashMap::new(),
             accepts: Vec::new(),
             connecting: Vec::new(),
+            goodbyes: Vec::new(),
             pending: VecDeque::new(),
             budget: Budget {
                 queue_pairs_max,
