@@ -10,10 +10,8 @@ use crate::Completion;
 use crate::soft::cm::{Route, route};
 use crate::soft::link::Arrived;
 use crate::soft::rc::Event;
+use crate::soft::wire::mad::QUEUE_KEY;
 use crate::soft::wire::{Extension, Opcode, Packet, Qpn};
-
-/// The key of queue pair 1 (InfiniBand Architecture volume 1, 10.2.5).
-pub(super) const MANAGEMENT_QUEUE_KEY: u32 = 0x8001_0000;
 
 /// What came of a packet that the connections have to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +67,13 @@ impl<K: Links> Place<'_, K> {
         now: Timestamp,
     ) {
         let is_message = packet.headers.opcode == Opcode::DatagramSendOnly
-            && matches!(packet.headers.extension, Extension::Deth(deth) if deth.queue_key == MANAGEMENT_QUEUE_KEY);
+            && matches!(packet.headers.extension, Extension::Deth(deth) if deth.queue_key == QUEUE_KEY);
         if !is_message {
             state.commons.counters.dropped_malformed += 1;
             return;
         }
         let shard = match route(packet.payload) {
-            Route::Shard(shard) => u16::from(shard.number()),
+            Route::Shard(shard) => self.owner(u16::from(shard.number())),
             Route::Listener(port) => self.shared.listener(port).unwrap_or(self.shard),
             Route::Anyone => self.shard,
             Route::Everyone => {
@@ -90,6 +88,12 @@ impl<K: Links> Place<'_, K> {
         } else if !self.shared.links.hand_over(shard, arrived) {
             state.commons.counters.dropped_stray += 1;
         }
+    }
+
+    /// The endpoint that gives names of that shard; this one, which knows none of them, if none does. Shard 0 is the connection
+    /// manager's link: what is handed over to it comes back here, so nothing must be.
+    fn owner(&self, shard: u16) -> u16 {
+        if (1..self.shared.links.shards()).contains(&shard) { shard } else { self.shard }
     }
 
     fn tell_others(&self, arrived: Arrived<'_>) {

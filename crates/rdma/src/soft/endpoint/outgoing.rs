@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use block::Timestamp;
 
-use super::incoming::{MANAGEMENT_QUEUE_KEY, News};
+use super::incoming::News;
 use super::state::State;
 use crate::Completion;
 use crate::soft::link::{Link, Path, PayloadRef};
 use crate::soft::rc::{Event, Outbox, Turn};
+use crate::soft::wire::mad::QUEUE_KEY;
 use crate::soft::wire::{Deth, Extension, Headers, Opcode, Psn, Qpn};
 
 /// Most packets of a queue pair before the next one has its turn: a batch that one system call carries.
@@ -108,7 +109,7 @@ impl State {
     }
 
     fn send_message<L: Link>(&mut self, link: &mut L, peer: IpAddr, message: &[u8]) {
-        let deth = Deth { queue_key: MANAGEMENT_QUEUE_KEY, source: Qpn::CONNECTION_MANAGER };
+        let deth = Deth { queue_key: QUEUE_KEY, source: Qpn::CONNECTION_MANAGER };
         let headers = Headers {
             opcode: Opcode::DatagramSendOnly,
             destination: Qpn::CONNECTION_MANAGER,
