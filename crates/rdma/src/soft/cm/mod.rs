@@ -202,6 +202,12 @@ impl ConnectionManager {
         }
     }
 
+    /// Whether nothing waits for [`Self::poll_transmit`] or [`Self::poll_event`].
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.outbox.is_empty() && self.events.is_empty()
+    }
+
     /// When [`Self::handle_timeout`] is to be called.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Timestamp> {

@@ -32,6 +32,10 @@ impl Outbox {
         self.push(to, Mad { transaction, message }.write());
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(super) fn pop(&mut self) -> Option<(IpAddr, MadBytes)> {
         let next = self.queue.pop_front()?;
         self.sent += 1;

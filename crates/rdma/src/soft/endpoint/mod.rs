@@ -310,6 +310,7 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
         // Whoever has slept looks after the connection manager first: it may be what woke him.
         self.next_management = now;
         let has_more = self.turns_put_off > 0
+            || !self.state.manager.is_quiet()
             || !self.events.is_empty()
             || !self.waiting.is_empty()
             || !self.state.ready.is_empty()
@@ -337,18 +338,18 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
     }
 }
 
-/// Peers are told that their connections have ended, as far as one message does; their own retries do the rest.
+/// Peers are told that their connections have ended and that their requests are rejected, as far as one message does; their
+/// own retries do the rest.
 impl<K: Links> Drop for SoftEndpoint<K> {
     fn drop(&mut self) {
+        let listeners: Vec<_> = self.listeners.iter_mut().map(|(handle, _)| handle).collect();
+        listeners.into_iter().for_each(|listener| self.stop_listening(listener.into()));
         let queue_pairs: Vec<_> = self.state.queue_pairs.iter_mut().map(|(handle, _)| handle).collect();
         for handle in queue_pairs {
             self.destroy(handle.into(), self.now);
         }
         let now = self.now;
         self.send(&mut Vec::new(), now);
-        for (_, port) in self.listeners.iter_mut() {
-            self.shared.remove_listener(*port, self.shard);
-        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{Completion, ConnectionEvent};
 
 /// Most batches of packets that are taken in before the user sees what has completed.
 const BATCHES_PER_TURN: usize = 4;
-/// For how many turns the connection manager waits until all packets have been taken in.
+/// For how many turns timers and the connection manager wait until all packets have been taken in.
 const TURNS_PUT_OFF_MAX: u32 = 8;
 /// How often a busy endpoint looks after the connection manager's link; a sleeping one is woken by it.
 const MANAGEMENT_INTERVAL_NS: u64 = 50_000;
@@ -32,7 +32,7 @@ impl<K: Links> SoftEndpoint<K> {
         let given = completions_max.min(self.waiting.len());
         completions.extend(self.waiting.drain(..given));
         let mut did_anything = self.send(completions, now);
-        self.receive_management(now);
+        did_anything |= self.receive_management(now) > 0;
         let mut is_drained = false;
         for _ in 0..BATCHES_PER_TURN {
             if is_drained || completions.len() - before >= completions_max {
@@ -42,9 +42,11 @@ impl<K: Links> SoftEndpoint<K> {
             is_drained = count == 0 || !self.link.may_have_more();
             did_anything |= count != 0;
         }
-        did_anything |= self.state.run_timers(completions, &mut self.news, now);
-        self.handle_news(completions, now);
-        did_anything |= self.handle_events(is_drained, completions);
+        if self.may_judge(is_drained) {
+            did_anything |= self.state.run_timers(completions, &mut self.news, now);
+            self.handle_news(completions, now);
+            did_anything |= self.handle_events(completions);
+        }
         if did_anything && completions.len() == before {
             self.send(completions, now);
         }
@@ -67,20 +69,20 @@ impl<K: Links> SoftEndpoint<K> {
         count
     }
 
-    /// Looks after the connection manager's link, unless another endpoint is just doing that.
-    fn receive_management(&mut self, now: Timestamp) {
+    /// Looks after the connection manager's link, unless another endpoint is just doing that. Returns how many packets came.
+    fn receive_management(&mut self, now: Timestamp) -> usize {
         if now < self.next_management {
-            return;
+            return 0;
         }
         self.next_management = now.after_ns(MANAGEMENT_INTERVAL_NS);
         let mut link = match self.shared.management.try_lock() {
             Ok(link) => link,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+            Err(TryLockError::WouldBlock) => return 0,
         };
         let place = Place { shared: &*self.shared, shard: self.shard };
         let state = &mut self.state;
-        link.receive(|arrived| place.handle_management(arrived, state, now));
+        link.receive(|arrived| place.handle_management(arrived, state, now))
     }
 
     /// Carries what packets and timeouts have brought to the connections.
@@ -90,16 +92,18 @@ impl<K: Links> SoftEndpoint<K> {
         }
     }
 
-    /// Does what the connection manager says, and tells the user. Whether there was anything.
+    /// Whether timers and the connection manager have their say in this turn: when the socket is empty, unless it never is.
     ///
     /// What a peer sent before it disconnected counts, and it may still be in the socket when the message of the connection
-    /// manager has overtaken it on another: so the socket is emptied first, unless it never is.
-    fn handle_events(&mut self, is_drained: bool, completions: &mut Vec<Completion>) -> bool {
-        if !is_drained && self.turns_put_off < TURNS_PUT_OFF_MAX {
-            self.turns_put_off += 1;
-            return false;
-        }
-        self.turns_put_off = 0;
+    /// manager has overtaken it on another. What a timer waits for may be there too, if this process was stopped for a while.
+    fn may_judge(&mut self, is_drained: bool) -> bool {
+        let may_judge = is_drained || self.turns_put_off >= TURNS_PUT_OFF_MAX;
+        self.turns_put_off = if may_judge { 0 } else { self.turns_put_off + 1 };
+        may_judge
+    }
+
+    /// Does what the connection manager says, and tells the user. Whether there was anything.
+    fn handle_events(&mut self, completions: &mut Vec<Completion>) -> bool {
         let before = self.events.len();
         while let Some(event) = self.state.manager.poll_event() {
             match event {
