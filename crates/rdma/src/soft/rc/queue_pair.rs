@@ -168,7 +168,9 @@ impl QueuePair {
     pub fn post_send(&mut self, works: &mut VecDeque<SendWork>) -> Result<(), PostError> {
         match self.state {
             State::Init | State::ReadyToReceive => Err(PostError::NotConnected),
-            State::ReadyToSend | State::Error => self.requester.post(works, &self.parameters),
+            State::ReadyToSend => self.requester.post(works, self.parameters.initiator_depth),
+            // What only flushes need not fit what was agreed, if anything was.
+            State::Error => self.requester.post(works, u8::MAX),
         }
     }
 

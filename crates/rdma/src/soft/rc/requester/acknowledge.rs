@@ -110,7 +110,8 @@ impl Requester {
         }
         context.counters.bytes_copied += u64::from(bytes);
         if self.unacknowledged < self.next {
-            let cost = work.cost(index, index + 1, self.mtu_shift);
+            // Less was taken if it was asked for while probing.
+            let cost = work.cost(index, index + 1, self.mtu_shift).min(self.reads_in_flight);
             self.reads_in_flight -= cost;
             context.reads.released(cost);
             self.reads_outstanding -= u32::from(is_last);

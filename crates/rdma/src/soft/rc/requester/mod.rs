@@ -64,7 +64,7 @@ pub(super) struct Requester {
     reads_outstanding: u32,
     /// What this queue pair has taken of the flow window.
     in_flight: u32,
-    /// What it has taken of the read budget.
+    /// What it has taken of the read budget: nothing for what it asks while probing.
     reads_in_flight: u32,
     /// Packets since an acknowledgement was asked for.
     unasked: u32,
@@ -120,19 +120,19 @@ impl Requester {
         self.rnr_left = parameters.rnr_retries;
     }
 
-    /// Takes work from the front while there is room. The last of a batch asks for an acknowledgement, signaled or not, so
-    /// that its memory is let go some day.
+    /// Takes work from the front while there is room; READs if so many may be outstanding. The last of a batch asks for an
+    /// acknowledgement, signaled or not, so that its memory is let go some day.
     pub(super) fn post(
         &mut self,
         works: &mut VecDeque<SendWork>,
-        parameters: &Parameters,
+        initiator_depth: u8,
     ) -> Result<(), PostError> {
         let mut result = Ok(());
         let before = self.posted;
         while self.works.len() < self.depth as usize
             && let Some(work) = works.pop_front()
         {
-            match work::fit(&work, parameters.initiator_depth) {
+            match work::fit(&work, initiator_depth) {
                 Ok(bytes) => self.append(work, bytes),
                 Err(why) => {
                     works.push_front(work);

@@ -144,11 +144,14 @@ impl Requester {
         {
             return Err(Step::Waits);
         }
-        if !reads.admits(cost) {
-            return Err(Step::Blocked);
+        // A peer that does not answer sends nothing: what it is asked again must not keep others from reading.
+        if self.phase != Phase::Probing {
+            if !reads.admits(cost) {
+                return Err(Step::Blocked);
+            }
+            reads.asked(cost);
+            self.reads_in_flight += cost;
         }
-        reads.asked(cost);
-        self.reads_in_flight += cost;
         self.reads_outstanding += 1;
         let address = remote.address.wrapping_add(u64::from(offset));
         let headers = Headers {
