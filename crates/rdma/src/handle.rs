@@ -1,6 +1,8 @@
 //! Names for what an endpoint owns. A name that has gone is never given to something else while anyone may still use it:
 //! half of it counts how often its slot was used.
 
+use std::collections::VecDeque;
+
 /// A queue pair of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueuePairId(Handle);
@@ -60,11 +62,15 @@ impl Handle {
 
 wraps_a_handle!(QueuePairId, SharedReceiveQueueId, ListenerId);
 
+/// A slot is used again when so many are free, or when there are no more: what follows from its number rests meanwhile.
+const FREE_MIN: usize = 64;
+
 /// Things under handles, in slots that are used again. At most as many as it was made for.
 #[derive(Debug)]
 pub struct Slots<T> {
     slots: Vec<Slot<T>>,
-    free: Vec<u32>,
+    /// Free for the longest time first.
+    free: VecDeque<u32>,
     slots_max: u32,
 }
 
@@ -78,7 +84,7 @@ impl<T> Slots<T> {
     /// Room for `slots_max` things; memory is taken as they come.
     #[must_use]
     pub fn new(slots_max: u32) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), slots_max }
+        Self { slots: Vec::new(), free: VecDeque::new(), slots_max }
     }
 
     /// Puts a thing into a slot; hands it back if all are taken.
@@ -99,12 +105,14 @@ impl<T> Slots<T> {
     }
 
     fn free_slot(&mut self) -> Option<u32> {
-        if let Some(slot) = self.free.pop() {
-            return Some(slot);
+        let unused = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < self.slots_max);
+        match unused {
+            Some(slot) if self.free.len() < FREE_MIN => {
+                self.slots.push(Slot { generation: 0, value: None });
+                Some(slot)
+            }
+            _ => self.free.pop_front(),
         }
-        let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < self.slots_max)?;
-        self.slots.push(Slot { generation: 0, value: None });
-        Some(slot)
     }
 
     /// The thing in a slot, whatever its name.
@@ -138,7 +146,7 @@ impl<T> Slots<T> {
         }
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(handle.slot);
+        self.free.push_back(handle.slot);
         Some(value)
     }
 
@@ -191,5 +199,19 @@ mod tests {
         assert_eq!((slots.get(second), slots.get(third)), (Some(&'b'), Some(&'c')));
         assert_eq!(slots.len(), 2);
         assert_eq!(slots.iter_mut().map(|(handle, _)| handle).collect::<Vec<_>>(), [third, second]);
+    }
+
+    #[test]
+    fn a_slot_rests_while_there_are_others() {
+        let mut slots = Slots::new(1000);
+        let used: Vec<_> = (0..200)
+            .map(|_| {
+                let handle = slots.insert(()).unwrap();
+                slots.remove(handle);
+                handle.slot()
+            })
+            .collect();
+        assert_eq!(used, (0..200).map(|turn| turn % 64).collect::<Vec<_>>());
+        assert!(slots.is_empty());
     }
 }
