@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "tests")]
 
 mod link;
+mod node;
 mod peer;
 mod scenario;
+mod stories;
 mod suite;
 mod way;
 
