@@ -1,12 +1,16 @@
 //! Which queue pair's time has come: a heap with lazy entries.
 //!
 //! A queue pair's deadline moves with every acknowledgement, nearly always to later. So only the earliest is entered; an entry
-//! that comes out too early is put back at the deadline that holds by then. Each queue pair has at most one entry that counts.
+//! that comes out too early is put back at the deadline that holds by then. Each queue pair has at most one entry that counts;
+//! when the others become too many, as a peer could make them, they are thrown out.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use block::Timestamp;
+
+/// Entries for each slot, those that no longer count among them; most slots have one.
+const ENTRIES_EACH_MAX: usize = 8;
 
 /// Deadlines of slots.
 #[derive(Debug, Default)]
@@ -27,7 +31,18 @@ impl Timers {
         if deadline < self.entered[index] {
             self.entered[index] = deadline;
             self.heap.push(Reverse((deadline, slot)));
+            if self.heap.len() > self.entered.len() * ENTRIES_EACH_MAX {
+                self.throw_out();
+            }
         }
+    }
+
+    fn throw_out(&mut self) {
+        let mut entries = std::mem::take(&mut self.heap).into_vec();
+        entries.retain(|Reverse((deadline, slot))| self.entered[*slot as usize] == *deadline);
+        entries.sort_unstable();
+        entries.dedup();
+        self.heap = entries.into();
     }
 
     /// The next slot that may be due; it is to be armed again if it was not.
@@ -73,5 +88,20 @@ mod tests {
         timers.arm(3, at(70));
         assert_eq!((timers.pop(at(69)), timers.pop(at(70))), (None, Some(3)));
         assert_eq!(timers.next(), Timestamp::NEVER);
+    }
+
+    #[test]
+    fn entries_that_no_longer_count_are_bounded() {
+        let mut timers = Timers::default();
+        timers.arm(0, at(500));
+        for now in 1..10_000 {
+            timers.arm(1, at(1_000_000));
+            timers.arm(1, at(now));
+            assert_eq!(timers.pop(at(now)), Some(u32::from(now != 500)));
+            assert!(timers.heap.len() <= 2 * ENTRIES_EACH_MAX, "{}", timers.heap.len());
+        }
+        timers.arm(1, at(1_000_000));
+        while timers.pop(at(999_999)).is_some() {}
+        assert_eq!((timers.pop(at(999_999)), timers.pop(at(1_000_000))), (None, Some(1)));
     }
 }
