@@ -10,15 +10,19 @@ pub const SEED_VARIABLE: &str = "REMORA_SEED";
 pub const SEEDS_VARIABLE: &str = "REMORA_SEEDS";
 
 /// Runs `scenario` with the seeds from 0 to below `count` (or what [`SEEDS_VARIABLE`] says), on all cores, and gives each
-/// result to `merge`, in no particular order. [`SEED_VARIABLE`] replays one.
+/// result to `merge`, in no particular order. [`SEED_VARIABLE`] replays one. Returns how many were run.
 ///
 /// # Panics
 /// If the scenario does; the seed is printed.
-pub fn run_seeds<T: Send>(count: u64, scenario: impl Fn(u64) -> T + Sync, merge: impl FnMut(T) + Send) {
+pub fn run_seeds<T: Send>(
+    count: u64,
+    scenario: impl Fn(u64) -> T + Sync,
+    merge: impl FnMut(T) + Send,
+) -> u64 {
     if let Some(seed) = number(SEED_VARIABLE) {
         let mut merge = merge;
         merge(run(seed, &scenario));
-        return;
+        return 1;
     }
     let count = number(SEEDS_VARIABLE).unwrap_or(count);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -39,6 +43,7 @@ pub fn run_seeds<T: Send>(count: u64, scenario: impl Fn(u64) -> T + Sync, merge:
             });
         }
     });
+    count
 }
 
 /// When one thread has failed the others need not go on.
@@ -81,7 +86,7 @@ mod tests {
             return;
         }
         let mut seen = Vec::new();
-        run_seeds(100, |seed| seed, |seed| seen.push(seed));
+        assert_eq!(run_seeds(100, |seed| seed, |seed| seen.push(seed)), 100);
         seen.sort_unstable();
         assert_eq!(seen, (0..100).collect::<Vec<_>>());
     }

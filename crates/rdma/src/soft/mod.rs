@@ -1,6 +1,7 @@
 //! RoCEv2 in userspace.
 
 pub mod cm;
+pub mod coverage;
 mod device;
 mod endpoint;
 pub mod link;

@@ -51,8 +51,6 @@ pub struct Scenario {
     links: Vec<Link>,
     has_crashed: bool,
     has_healed: bool,
-    /// Queue pairs of the server that no client knows.
-    strays: Vec<QueuePairId>,
     /// Why any connection may end.
     excuse: Option<&'static str>,
     parameters: ConnectionParameters,
@@ -99,7 +97,6 @@ impl Scenario {
             links: Vec::new(),
             has_crashed: false,
             has_healed: false,
-            strays: Vec::new(),
             excuse: (is_hopeless || is_hasty).then_some("the network is very bad, or a peer in a hurry"),
             parameters,
         }
@@ -163,6 +160,10 @@ impl Scenario {
         while way.receives_posted() < receives {
             way.post_receive(&mut self.peers[to], MESSAGE_BYTES_MAX);
         }
+        if !self.peers[from].established.contains_key(&way.from.1) {
+            way.post_too_early(&mut self.peers[from]);
+            return;
+        }
         for _ in 0..count {
             if way.has_room() {
                 way.post(&mut self.peers[from], &mut self.dice);
@@ -207,6 +208,7 @@ impl Scenario {
         if let Some(ways) = &mut link.ways
             && link.destroyed == [false; 2]
             && ways[way].has_room()
+            && self.peers[ways[way].from.0].established.contains_key(&ways[way].from.1)
         {
             let from = ways[way].from.0;
             ways[way].misuse(&mut self.peers[from], &mut self.dice);
@@ -303,23 +305,21 @@ impl Scenario {
             // A request can be withdrawn, or time out, before it is answered.
             let Ok(accepted) = server.accept(request, &OPTIONS, &self.parameters, now) else { continue };
             let link = &mut self.links[link];
-            if link.ways.is_none() && (link.server.is_none() || link.destroyed[SERVER]) {
-                (link.server, link.destroyed[SERVER]) = (Some(accepted), false);
-            } else {
+            if link.ways.is_some() || (link.server.is_some() && !link.destroyed[SERVER]) {
                 // An old copy of a request that was answered, or one that a crashed server had answered.
-                self.strays.push(accepted);
+                self.peers[SERVER].endpoint.destroy(accepted, now);
+                continue;
             }
-        }
-        for link in &mut self.links {
-            let (client, Some(server)) = (link.client, link.server) else { continue };
-            let both = self.peers[CLIENT].established.contains_key(&client)
-                && self.peers[SERVER].established.contains_key(&server)
-                && link.destroyed == [false; 2];
-            if both && link.ways.is_none() {
-                let (a, b): (Half, Half) = ((CLIENT, client), (SERVER, server));
+            (link.server, link.destroyed[SERVER]) = (Some(accepted), false);
+            if !link.destroyed[CLIENT] && !self.peers[CLIENT].closed.contains_key(&link.client) {
+                let (a, b): (Half, Half) = ((CLIENT, link.client), (SERVER, accepted));
                 link.ways = Some([Way::new(a, b), Way::new(b, a)]);
             }
         }
+    }
+
+    fn is_made(&self, (at, queue_pair): Half) -> bool {
+        self.peers[at].established.contains_key(&queue_pair)
     }
 
     /// Gives every completion to the books of its connection.
@@ -367,19 +367,23 @@ impl Scenario {
 
     /// Whether it is certain that a connection was made on both sides, or will not be.
     fn is_decided(&self, link: &Link) -> bool {
-        link.ways.is_some() || link.destroyed[CLIENT] || self.is_closed((CLIENT, link.client)) || {
-            // The client has it, and the server has given it up: the one message that says so can be lost, and an idle
-            // client does not learn of it.
-            let gone = link.server.is_none_or(|server| self.is_closed((SERVER, server)));
-            self.peers[CLIENT].established.contains_key(&link.client) && (link.destroyed[SERVER] || gone)
-        }
+        let client = (CLIENT, link.client);
+        let is_over = link.destroyed[CLIENT] || self.is_closed(client);
+        let server_has_it = match link.server {
+            Some(server) => {
+                // Given up by the server: the one message that says so can be lost, and an idle client does not learn of it.
+                link.destroyed[SERVER] || self.is_closed((SERVER, server)) || self.is_made((SERVER, server))
+            }
+            None => link.destroyed[SERVER],
+        };
+        is_over || (self.is_made(client) && server_has_it)
     }
 
     fn post_last(&mut self, index: usize) {
         for way in 0..2 {
             let Some(ways) = &mut self.links[index].ways else { return };
             let (from, to) = (ways[way].from, ways[way].to);
-            if self.links[index].destroyed[from.0] || self.is_closed(from) {
+            if self.links[index].destroyed[from.0] || self.is_closed(from) || !self.is_made(from) {
                 continue;
             }
             let end = self.world.now().after(LIVENESS);
@@ -433,7 +437,8 @@ impl Scenario {
             let halves = [Some((CLIENT, link.client)), link.server.map(|server| (SERVER, server))];
             let is_closed =
                 halves.into_iter().flatten().any(|half| !link.destroyed[half.0] && self.is_closed(half));
-            let is_whole = !is_closed && link.destroyed == [false; 2] && link.ways.is_some();
+            let is_made = halves.into_iter().flatten().all(|half| self.is_made(half));
+            let is_whole = !is_closed && is_made && link.destroyed == [false; 2] && link.ways.is_some();
             assert!(
                 is_whole || link.excuse.is_some(),
                 "a connection ended without reason: {:?}",
@@ -511,9 +516,6 @@ impl Scenario {
         }
         for link in 0..self.links.len() {
             [CLIENT, SERVER].into_iter().for_each(|half| self.destroy_half(link, half));
-        }
-        for stray in std::mem::take(&mut self.strays) {
-            self.peers[SERVER].endpoint.destroy(stray, now);
         }
         self.links.clear();
         self.run_until(self.world.now().after(Duration::from_secs(200)), false);

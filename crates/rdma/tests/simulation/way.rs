@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use dma::Segment;
 use rdma::{
-    Completion, Data, Endpoint, Message, Outcome, Receive, RemoteKey, RemoteMemory, Rights, SendOp, SendWork,
-    WorkError,
+    Completion, Data, Endpoint, Message, Outcome, PostError, Receive, RemoteKey, RemoteMemory, Rights,
+    SendOp, SendWork, WorkError,
 };
 use sim::{Dice, Once};
 
@@ -144,6 +144,21 @@ impl Way {
         };
         let signaled = matches!(posted, Posted::Read { .. }) || dice.below(3) > 0;
         self.submit(from, SendWork { id, op, data, signaled, fenced: dice.below(6) == 0 }, posted);
+    }
+
+    /// Before the connection is made work is refused, and stays where it is; after its end it flushes.
+    pub fn post_too_early(&mut self, from: &mut Peer) {
+        let id = self.next_id;
+        self.next_id += 1;
+        let data = from.data(&[0; 4], 0);
+        let mut queue =
+            VecDeque::from([SendWork { id, op: SendOp::Send, data, signaled: true, fenced: false }]);
+        match from.endpoint.post_send(self.from.1, &mut queue) {
+            Err(PostError::NotConnected) => assert_eq!(queue.len(), 1),
+            Ok(()) if queue.is_empty() => self.work.begin(id, (Posted::Misuse, true)),
+            Ok(()) => {}
+            other => panic!("{other:?}"),
+        }
     }
 
     fn submit(&mut self, from: &mut Peer, work: SendWork, posted: Posted) {

@@ -10,6 +10,7 @@ use super::incoming::{Answer, PeerId};
 use super::state::{Repeated, State};
 use super::{ConnectionManager, DISCONNECT_REPEATS_MAX, TIMEWAIT};
 use crate::PrivateData;
+use crate::soft::coverage;
 use crate::soft::wire::Qpn;
 use crate::soft::wire::mad::{
     About, Additional, CommunicationId, DisconnectRequest, Ids, Mad, Message, RejectReason, Rejection,
@@ -21,6 +22,7 @@ impl ConnectionManager {
     /// ended.
     pub fn disconnect(&mut self, now: Timestamp, qpn: Qpn) {
         let Some(connection) = self.connections.get(&qpn) else { return };
+        coverage::hit(connection.state.name(), "disconnect");
         match connection.state {
             State::RequestSent(_) => {
                 self.give_up(qpn);

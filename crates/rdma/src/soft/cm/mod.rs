@@ -36,6 +36,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::PathMtu;
+use crate::soft::coverage;
 use crate::soft::wire::mad::{CommunicationId, Guid, Mad, MadBytes, MadError, Message, TransactionId};
 use crate::soft::wire::{Psn, Qpn};
 
@@ -172,6 +173,7 @@ impl ConnectionManager {
     }
 
     fn handle_message(&mut self, now: Timestamp, source: IpAddr, Mad { transaction, message }: Mad) {
+        coverage::hit(self.state_name(&message), message.attribute().name());
         match message {
             Message::Request(request) => self.handle_request(now, source, transaction, &request),
             Message::Receipt(receipt) => self.handle_receipt(now, source, &receipt),
@@ -183,6 +185,20 @@ impl ConnectionManager {
             }
             Message::DisconnectReply(ids) => self.handle_disconnect_reply(now, source, ids),
         }
+    }
+
+    /// The state of the connection that a message is about; a request comes before there is one.
+    fn state_name(&self, message: &Message) -> &'static str {
+        let id = match message {
+            Message::Request(_) => None,
+            Message::Receipt(receipt) => Some(receipt.remote_id),
+            Message::Rejection(rejection) => Some(rejection.remote_id),
+            Message::Reply(reply) => Some(reply.remote_id),
+            Message::ReadyToUse(ids) | Message::DisconnectReply(ids) => Some(ids.remote),
+            Message::DisconnectRequest(request) => Some(request.ids.remote),
+        };
+        let qpn = id.and_then(|id| self.by_local_id.get(&id));
+        qpn.and_then(|qpn| self.connections.get(qpn)).map_or("none", |connection| connection.state.name())
     }
 
     /// The next message to be sent, and to whom: from queue pair 1 to queue pair 1.

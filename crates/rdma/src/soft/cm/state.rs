@@ -52,6 +52,18 @@ pub(super) enum State {
     TimeWait,
 }
 
+impl State {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::RequestSent(_) => "RequestSent",
+            Self::ReplySent(_) => "ReplySent",
+            Self::Established => "Established",
+            Self::DisconnectSent(_) => "DisconnectSent",
+            Self::TimeWait => "TimeWait",
+        }
+    }
+}
+
 /// What is offered in a request that was sent.
 #[derive(Debug)]
 pub(super) struct Asking {

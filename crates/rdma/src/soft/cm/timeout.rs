@@ -7,6 +7,7 @@ use super::incoming::{Answer, PeerId};
 use super::outbox::Timer;
 use super::state::State;
 use super::{ANSWER_CHECK, ANSWER_MAX, ConnectionManager, HALF_OPEN_MIN, RECEIPT_AFTER};
+use crate::soft::coverage;
 use crate::soft::wire::Qpn;
 use crate::soft::wire::mad::RejectReason;
 
@@ -23,6 +24,7 @@ impl ConnectionManager {
 
     fn handle_connection_timeout(&mut self, now: Timestamp, qpn: Qpn) {
         let Some(connection) = self.connections.get_mut(&qpn) else { return };
+        coverage::hit(connection.state.name(), "timeout");
         let repeated = match &mut connection.state {
             State::RequestSent(asking) => &mut asking.request,
             State::ReplySent(answering) => &mut answering.reply,

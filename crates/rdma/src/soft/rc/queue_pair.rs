@@ -11,7 +11,8 @@ use super::parameters::Parameters;
 use super::receive_queue::ReceiveQueue;
 use super::requester::Requester;
 use super::responder::{self, Names, Responder};
-use crate::soft::wire::{Extension, Opcode, Packet, Qpn};
+use crate::soft::coverage;
+use crate::soft::wire::{Aeth, Extension, Headers, NakCode, Opcode, Packet, Qpn, Syndrome};
 use crate::{PostError, QueuePairId, Receive, SendWork, WorkError};
 
 /// The state of a queue pair (10.3.1). It is made for one connection, so the standard's "reset" does not occur.
@@ -73,6 +74,45 @@ pub struct QueuePair {
     responder: Responder,
 }
 
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Init => "Init",
+            Self::ReadyToReceive => "ReadyToReceive",
+            Self::ReadyToSend => "ReadyToSend",
+            Self::Error => "Error",
+        }
+    }
+}
+
+/// What coverage calls a packet.
+const fn packet_name(headers: &Headers) -> &'static str {
+    match (headers.opcode, &headers.extension) {
+        (Opcode::Acknowledge, Extension::Aeth(Aeth { syndrome: Syndrome::ReceiverNotReady { .. }, .. })) => {
+            "RNR NAK"
+        }
+        (
+            Opcode::Acknowledge,
+            Extension::Aeth(Aeth { syndrome: Syndrome::Nak(NakCode::SequenceError), .. }),
+        ) => "NAK: sequence",
+        (Opcode::Acknowledge, Extension::Aeth(Aeth { syndrome: Syndrome::Nak(_), .. })) => "NAK: refused",
+        (Opcode::Acknowledge, _) => "ACK",
+        (Opcode::ReadRequest, _) => "READ request",
+        (Opcode::SendLastInvalidate | Opcode::SendOnlyInvalidate, _) => "SEND with invalidate",
+        (opcode, _) if opcode.is_response() => "READ response",
+        (
+            Opcode::WriteFirst
+            | Opcode::WriteMiddle
+            | Opcode::WriteLast
+            | Opcode::WriteOnly
+            | Opcode::WriteLastImmediate
+            | Opcode::WriteOnlyImmediate,
+            _,
+        ) => "WRITE",
+        _ => "SEND",
+    }
+}
+
 impl QueuePair {
     /// A queue pair of that name and number, for `send_depth` pieces of send work. With `receive_depth` it has a receive queue
     /// of its own, without it uses the one that the endpoint lends it.
@@ -121,6 +161,7 @@ impl QueuePair {
 
     /// The peer is known: ready to receive. In any state but [`State::Init`] nothing happens.
     pub fn connect(&mut self, parameters: &Parameters) {
+        coverage::hit(self.state.name(), "connect");
         if self.state == State::Init {
             self.parameters = *parameters;
             self.requester.connect(parameters);
@@ -131,6 +172,7 @@ impl QueuePair {
 
     /// The peer is ready: ready to send. In any state but [`State::ReadyToReceive`] nothing happens.
     pub fn establish(&mut self) {
+        coverage::hit(self.state.name(), "establish");
         if self.state == State::ReadyToReceive {
             self.state = State::ReadyToSend;
         }
@@ -139,6 +181,7 @@ impl QueuePair {
     /// Goes into the error state: all work is flushed into the context's completions, and what was taken of windows is given
     /// back. Nothing happens if it is there already.
     pub fn fail<W>(&mut self, failure: Failure, context: &mut Context<'_, W>) {
+        coverage::hit(self.state.name(), "fail");
         if self.state == State::Error {
             return;
         }
@@ -159,6 +202,7 @@ impl QueuePair {
 
     /// Gives back what was taken of windows, and forgets all work without completing it: to be called before it is dropped.
     pub fn release(&mut self, flow: &mut Flow, reads: &mut ReadBudget) {
+        coverage::hit(self.state.name(), "destroy");
         self.requester.release(flow, reads);
         self.state = State::Error;
     }
@@ -166,6 +210,7 @@ impl QueuePair {
     /// Takes work from the front while there is room. In the error state it is taken, and flushed by the next
     /// [`Self::transmit`].
     pub fn post_send(&mut self, works: &mut VecDeque<SendWork>) -> Result<(), PostError> {
+        coverage::hit(self.state.name(), "post send work");
         match self.state {
             State::Init | State::ReadyToReceive => Err(PostError::NotConnected),
             State::ReadyToSend => self.requester.post(works, self.parameters.initiator_depth),
@@ -177,6 +222,7 @@ impl QueuePair {
     /// Takes receives from the front while there is room; none if receives are shared. In the error state they are taken, and
     /// flushed by the next [`Self::transmit`].
     pub fn post_receive(&mut self, receives: &mut VecDeque<Receive>) -> Result<(), PostError> {
+        coverage::hit(self.state.name(), "post receive");
         match &mut self.receives {
             Receives::Own(queue) => queue.post(receives),
             Receives::Shared if receives.is_empty() => {}
@@ -194,6 +240,7 @@ impl QueuePair {
         context: &mut Context<'_, W>,
     ) -> Option<Event> {
         let headers = &packet.headers;
+        coverage::hit(self.state.name(), packet_name(headers));
         match (self.state, headers.opcode) {
             (State::ReadyToReceive | State::ReadyToSend, Opcode::DatagramSendOnly) => {
                 context.counters.dropped_malformed += 1;
@@ -323,6 +370,7 @@ impl QueuePair {
 
     /// The time has come; too early is no error.
     pub fn handle_timeout<W>(&mut self, now: Timestamp, context: &mut Context<'_, W>) -> Option<Event> {
+        coverage::hit(self.state.name(), "timeout");
         if self.state != State::ReadyToSend {
             return None;
         }

@@ -73,6 +73,20 @@ impl Attribute {
         Self::DisconnectRequest,
         Self::DisconnectReply,
     ];
+
+    /// Its name in the standard.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "REQ",
+            Self::Receipt => "MRA",
+            Self::Rejection => "REJ",
+            Self::Reply => "REP",
+            Self::ReadyToUse => "RTU",
+            Self::DisconnectRequest => "DREQ",
+            Self::DisconnectReply => "DREP",
+        }
+    }
 }
 
 impl TryFrom<u16> for Attribute {
