@@ -1,31 +1,20 @@
 //! The association with a controller, from nothing to live and back.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use block::{Incarnation, Timestamp};
-use nvme_spec::command::AdminCommand;
-use nvme_spec::registers::{ControllerStatus, ShutdownNotification, ShutdownStatus};
-use nvme_spec::{ControllerId, Cqe, QueueId, Status};
+use nvme_spec::{Cqe, QueueId};
 
-use super::admin::{Job, UNNUMBERED};
-use super::discovery::DiscoveryReader;
+use super::admin::Job;
 use super::event::{Association, HostAction, HostEvent};
 use super::failure::Failure;
-use super::info::{ControllerInfo, IoQueueParameters};
-use super::link::{CONNECT_CID, IoProgress, IoQueueState, Link};
+use super::info::ControllerInfo;
+use super::link::{IoProgress, Link};
 use super::namespace::NamespaceMap;
-use super::options::{ADMIN_ENTRIES, HostOptions, OptionsError};
-use super::outgoing::{Outgoing, OutgoingData};
+use super::options::{HostOptions, OptionsError};
 use super::reconnect::Attempts;
-use super::setup::{LOOK_PAUSE, Step, connect_answer};
-use crate::wire::rdma::{RejectStatus, RequestData};
-use crate::wire::{CONNECT_DATA_BYTES, ConnectAttributes, ConnectCommand, PropertyGet, PropertyOffset};
-
-/// How long an orderly shutdown is given at least, as Linux does; RTD3E may say more.
-const SHUTDOWN_MIN: Duration = Duration::from_secs(5);
-/// And at most.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(60);
+use super::setup::Step;
+use crate::wire::rdma::RejectStatus;
 
 /// How far the association is.
 ///
@@ -112,8 +101,8 @@ pub struct HostController {
     pub(super) options: HostOptions,
     state: HostState,
     pub(super) association: Association,
-    incarnation: Incarnation,
-    attempts: Attempts,
+    pub(super) incarnation: Incarnation,
+    pub(super) attempts: Attempts,
     pub(super) link: Link,
     /// Why the association that is being ended is.
     ended: Option<Failure>,
@@ -357,165 +346,6 @@ impl HostController {
     pub(super) fn enter(&mut self, state: HostState) {
         debug_assert!(self.state.may_become(state), "{:?} does not become {state:?}", self.state);
         self.state = state;
-    }
-
-    fn attempt(&mut self, now: Timestamp) {
-        self.enter(HostState::ConnectingAdmin);
-        self.association.0 += 1;
-        self.link = Link::new();
-        self.link.open_due = now.after(self.options.connect_timeout);
-        // 32 receives and 31, which counts from 0: as Linux asks, so that every controller has them.
-        let request = RequestData {
-            queue: QueueId::ADMIN,
-            host_receives: ADMIN_ENTRIES,
-            host_sends: ADMIN_ENTRIES - 1,
-            controller: ControllerId(0),
-        };
-        self.actions.push_back(HostAction::ConnectQueue { association: self.association, request });
-    }
-
-    /// Connects all I/O queues at once.
-    pub(super) fn connect_io(&mut self, now: Timestamp) {
-        self.enter(HostState::ConnectingIo);
-        let due = now.after(self.options.connect_timeout);
-        for number in 1..=self.link.queue_count {
-            let Some(info) = &self.link.info else { return };
-            let queue = QueueId(number);
-            let parameters = IoQueueParameters::new(self.association, queue, info, &self.options);
-            self.link.io.push(IoQueueState { parameters, progress: IoProgress::Opening, due });
-            let request = RequestData {
-                queue,
-                host_receives: parameters.entries,
-                host_sends: parameters.entries - 1,
-                controller: self.link.controller,
-            };
-            self.actions.push_back(HostAction::ConnectQueue { association: self.association, request });
-        }
-    }
-
-    fn connect_io_queue(&mut self, queue: QueueId, now: Timestamp) {
-        let due = now.after(self.options.admin_timeout);
-        let data = self.connect_data(self.link.controller).to_bytes().to_vec();
-        let without_flow_control = self.options.without_flow_control;
-        let Some(state) = self.link.io_queue(queue).filter(|state| state.progress == IoProgress::Opening)
-        else {
-            return;
-        };
-        (state.progress, state.due) = (IoProgress::Connecting, due);
-        let command = ConnectCommand {
-            record_format: 0,
-            queue,
-            sq_size: state.parameters.entries - 1,
-            attributes: ConnectAttributes { without_flow_control, ..ConnectAttributes::default() },
-            keep_alive_ms: 0,
-        };
-        let in_capsule =
-            usize::try_from(state.parameters.in_capsule_bytes).unwrap_or(0) >= CONNECT_DATA_BYTES;
-        let data = if in_capsule { OutgoingData::InCapsule(data) } else { OutgoingData::ToController(data) };
-        let command = Outgoing::new(command.to_sqe(CONNECT_CID), data);
-        self.actions.push_back(HostAction::Send { association: self.association, queue, command });
-    }
-
-    fn io_connect_answered(&mut self, queue: QueueId, cqe: &Cqe, now: Timestamp) {
-        let controller = self.link.controller;
-        let answer = connect_answer(queue, cqe);
-        let state = self.link.io_queue(queue).filter(|state| state.progress == IoProgress::Connecting);
-        match (state, answer) {
-            (Some(state), Ok(id)) if id == controller && cqe.cid() == CONNECT_CID => state.connected(cqe),
-            (Some(_), Err(failure)) => return self.end(failure, now),
-            _ => return self.end(Failure::Protocol(queue), now),
-        }
-        if self.link.io.iter().all(|state| state.progress == IoProgress::Connected) {
-            self.live(now);
-        }
-    }
-
-    /// There is an association.
-    pub(super) fn live(&mut self, now: Timestamp) {
-        self.enter(HostState::Live);
-        self.attempts.succeed();
-        self.incarnation.0 += 1;
-        self.events.push_back(HostEvent::Live {
-            association: self.association,
-            incarnation: self.incarnation,
-            queues: self.link.io.iter().map(|state| state.parameters).collect(),
-        });
-        let changes = std::mem::take(&mut self.link.changes);
-        if !changes.is_empty() {
-            self.events.push_back(HostEvent::NamespacesChanged(changes));
-        }
-        if self.link.scan_again {
-            self.begin_scan(now);
-        }
-        if self.options.kind == super::ControllerKind::Discovery {
-            self.discover(now);
-        }
-    }
-
-    /// Reads the discovery log, or does so when the reading that is under way has ended.
-    pub(super) fn discover(&mut self, now: Timestamp) {
-        if self.options.kind != super::ControllerKind::Discovery || self.state != HostState::Live {
-            return;
-        }
-        if self.link.discovery.is_some() {
-            self.link.discover_again = true;
-            return;
-        }
-        self.link.discover_again = false;
-        self.go_on_discovering(DiscoveryReader::default(), now);
-    }
-
-    fn go_on_discovering(&mut self, reader: DiscoveryReader, now: Timestamp) {
-        let command = reader.command();
-        let bytes = u32::try_from(command.length.bytes()).unwrap_or(u32::MAX);
-        let sqe = AdminCommand::GetLogPage(command).sqe(UNNUMBERED);
-        self.link.discovery = Some(reader);
-        self.send(Job::Discovery, sqe, OutgoingData::FromController { bytes }, now);
-    }
-
-    pub(super) fn discovery_answered(&mut self, status: Status, data: &[u8], now: Timestamp) {
-        let Some(mut reader) = self.link.discovery.take() else { return };
-        let result = match reader.answered(status, data) {
-            Ok(None) => return self.go_on_discovering(reader, now),
-            Ok(Some(log)) => Ok(log),
-            Err(error) => Err(error),
-        };
-        self.events.push_back(HostEvent::Discovered(result));
-        if self.link.discover_again {
-            self.discover(now);
-        }
-    }
-
-    fn begin_shutdown(&mut self, now: Timestamp) {
-        let told = self.info().map_or(0, |info| info.identify.rtd3e_us);
-        let patience = Duration::from_micros(told.into()).clamp(SHUTDOWN_MIN, SHUTDOWN_MAX);
-        self.enter(HostState::ShuttingDown);
-        self.link.patience = now.after(patience);
-        let configuration = self.configuration().with_en(true).with_shn(ShutdownNotification::Normal);
-        let (sqe, data) = self.set_configuration(configuration);
-        self.send(Job::Shutdown, sqe, data, now);
-    }
-
-    pub(super) fn shutdown_asked(&mut self, status: Status, now: Timestamp) -> Result<(), Failure> {
-        if !status.is_success() {
-            return Err(Failure::Shutdown);
-        }
-        self.look_at_shutdown(now);
-        Ok(())
-    }
-
-    fn look_at_shutdown(&mut self, now: Timestamp) {
-        let get = PropertyGet { offset: PropertyOffset::Status };
-        self.send(Job::ShutdownStatus, get.to_sqe(UNNUMBERED), OutgoingData::None, now);
-    }
-
-    pub(super) fn shutdown_status(&mut self, cqe: &Cqe, now: Timestamp) -> Result<(), Failure> {
-        let status = ControllerStatus::from_raw(cqe.dw0());
-        if !cqe.status().is_success() || status.shst() == Some(ShutdownStatus::Complete) {
-            return Err(Failure::Shutdown);
-        }
-        self.link.look_at = now.after(LOOK_PAUSE);
-        Ok(())
     }
 
     /// Ends the association, if there is one.

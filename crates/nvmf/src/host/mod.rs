@@ -10,8 +10,10 @@
 //! data behind the command ([`Placement::InCapsule`]).
 
 mod admin;
+mod association;
 mod command;
 mod controller;
+mod discovering;
 pub mod discovery;
 mod event;
 mod failure;
@@ -25,6 +27,7 @@ mod outgoing;
 mod reconnect;
 mod scan;
 mod setup;
+mod shutdown;
 mod slots;
 mod status;
 
