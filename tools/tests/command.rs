@@ -108,6 +108,7 @@ fn refusals_are_one_line_and_exit_code_2() {
             "remora: no queue: a queue of depth 65536 cannot be made: 1 to ",
         ),
         ("bench mem:1MiB --verify crc32c", "remora: --verify: --rw read writes nothing"),
+        ("bench mem:1MiB --cpus-allowed 2000", "remora: "),
     ] {
         let output = output(arguments);
         let stderr = text(&output.stderr);

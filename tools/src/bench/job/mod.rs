@@ -195,8 +195,7 @@ impl<'a> Job<'a> {
 fn pin(options: &BenchOptions, job: u32) -> Result<(), JobError> {
     let Some(cpus) = &options.cpus_allowed else { return Ok(()) };
     let id = cpus.0[job as usize % cpus.0.len()];
-    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id });
-    if pinned { Ok(()) } else { Err(JobError::Pin { cpu: id }) }
+    if crate::affinity::pin(id) { Ok(()) } else { Err(JobError::Pin { cpu: id }) }
 }
 
 fn checker(context: &JobContext<'_>, slots: usize) -> Checker {

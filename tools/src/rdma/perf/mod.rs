@@ -27,6 +27,7 @@ use super::error::RdmaError;
 use super::provider::{Task, with_provider};
 use super::reactor::{Poll, Reactor, ReactorOptions};
 use super::{parse_mtu, parse_provider};
+use crate::affinity;
 use crate::bench::stop::Stop;
 use crate::bench::units::parse_time;
 pub use client::{Client, Length};
@@ -154,7 +155,7 @@ pub struct PerfOptions {
     pub poll: Poll,
 
     /// The processor to pin the thread to
-    #[arg(long, value_name = "N", value_parser = parse_cpu)]
+    #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
 
     /// The address to connect from; by default the one that the route to the server leads from
@@ -226,22 +227,8 @@ impl PerfOptions {
 
     fn pin(&self) -> Result<(), RdmaError> {
         let Some(id) = self.cpu else { return Ok(()) };
-        if core_affinity::set_for_current(core_affinity::CoreId { id }) {
-            Ok(())
-        } else {
-            Err(RdmaError::Pin(id))
-        }
+        if affinity::pin(id) { Ok(()) } else { Err(RdmaError::Pin(id)) }
     }
-}
-
-/// Processors that a thread's affinity can name.
-const CPUS_MAX: usize = 1024;
-
-fn parse_cpu(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|cpu| *cpu < CPUS_MAX)
-        .ok_or_else(|| format!("a processor from 0 to {}", CPUS_MAX - 1))
 }
 
 /// Runs the command.

@@ -266,3 +266,23 @@ impl<'a, D: Device> Session<'a, D> {
         Err(RdmaError::Protocol { peer: self.peer, problem })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wrong_ping_fails_the_run() {
+        let mut tally = Tally::default();
+        tally.note(1_000, false);
+        assert!(tally.judge().is_ok());
+        tally.note(2_000, true);
+        tally.note(3_000, false);
+        assert_eq!(
+            tally.summary(64),
+            "3 pings of 64 bytes, 1 wrong; time min/p50/p99/max = 1.0/2.0/3.0/3.0 us"
+        );
+        let error = tally.judge().unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().as_str()), (1, "1 of 3 pings came back wrong"));
+    }
+}
