@@ -26,16 +26,30 @@ const SHARD_SHIFT: u32 = 18;
 pub struct World {
     pub clock: VirtualClock,
     network: Arc<Mutex<Network<IpAddr>>>,
+    tap: Arc<Mutex<Option<Vec<Tapped>>>>,
 }
+
+/// A packet that was sent: from whom, to whom, what.
+pub type Tapped = (IpAddr, IpAddr, Vec<u8>);
 
 impl World {
     pub fn new(seed: u64, faults: Faults) -> Self {
         let network = Arc::new(Mutex::new(Network::new(seed, faults)));
-        Self { clock: VirtualClock::default(), network }
+        Self { clock: VirtualClock::default(), network, tap: Arc::default() }
     }
 
     pub fn network(&self) -> MutexGuard<'_, Network<IpAddr>> {
         self.network.lock().unwrap()
+    }
+
+    /// Begins, or stops, to keep what endpoints send.
+    pub fn tap(&self, is_open: bool) {
+        *self.tap.lock().unwrap() = is_open.then(Vec::new);
+    }
+
+    /// What was kept.
+    pub fn tapped(&self) -> Vec<Tapped> {
+        self.tap.lock().unwrap().clone().unwrap_or_default()
     }
 
     pub fn now(&self) -> Timestamp {
@@ -209,6 +223,9 @@ impl Link for SimLink {
         let mut network = self.host.world.network();
         self.counters.system_calls += 1;
         for (peer, bytes) in self.pending.drain(..) {
+            if let Some(tap) = &mut *self.host.world.tap.lock().unwrap() {
+                tap.push((self.host.address, peer, bytes.clone()));
+            }
             self.counters.packets_sent += 1;
             self.counters.bytes_sent += bytes.len() as u64;
             network.send(self.host.address, peer, bytes, now);

@@ -327,10 +327,10 @@ impl<K: Links> Endpoint for SoftEndpoint<K> {
         let counted = self.state.commons.counters;
         Counters {
             packets_sent: link.packets_sent,
-            packets_received: link.packets_received,
-            system_calls: link.system_calls,
+            packets_received: counted.packets_received + link.packets_received,
+            system_calls: counted.system_calls + link.system_calls,
             bytes_copied: counted.bytes_copied + link.bytes_copied,
-            dropped_icrc: link.dropped_icrc,
+            dropped_icrc: counted.dropped_icrc + link.dropped_icrc,
             dropped_malformed: counted.dropped_malformed + link.dropped_malformed,
             dropped_requests: self.state.manager.counters().overflowed,
             ..counted

@@ -81,8 +81,15 @@ impl<K: Links> SoftEndpoint<K> {
             Err(TryLockError::WouldBlock) => return 0,
         };
         let place = Place { shared: &*self.shared, shard: self.shard };
-        let state = &mut self.state;
-        link.receive(|arrived| place.handle_management(arrived, state, now))
+        let (state, before) = (&mut self.state, link.counters());
+        let count = link.receive(|arrived| place.handle_management(arrived, state, now));
+        // The link is everybody's; whoever looks after it counts.
+        let (after, counters) = (link.counters(), &mut self.state.commons.counters);
+        counters.packets_received += after.packets_received - before.packets_received;
+        counters.dropped_icrc += after.dropped_icrc - before.dropped_icrc;
+        counters.dropped_malformed += after.dropped_malformed - before.dropped_malformed;
+        counters.system_calls += after.system_calls - before.system_calls;
+        count
     }
 
     /// Carries what packets and timeouts have brought to the connections.
