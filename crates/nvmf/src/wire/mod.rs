@@ -1,12 +1,14 @@
 //! What only fabrics have, as bytes and as meaning.
 
 mod bytes;
+mod capsule;
 mod connect;
 mod disconnect;
 mod name;
 mod property;
 pub mod rdma;
 
+pub use capsule::{CapsuleTooShort, CommandCapsule, ResponseCapsule};
 pub use connect::{
     AuthenticationRequirement, CONNECT_DATA_BYTES, ConnectAttributes, ConnectCommand, ConnectData,
     ConnectDataError, ConnectField, ConnectResponse,
