@@ -22,6 +22,11 @@ pub struct Binaries {
 
 /// Builds the release.
 pub fn build() -> Result<Binaries> {
+    build_with(&[])
+}
+
+/// Builds the release with features of packages, in place of the one without.
+pub fn build_with(features: &[&str]) -> Result<Binaries> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut command = Command::new(cargo);
@@ -29,6 +34,9 @@ pub fn build() -> Result<Binaries> {
     command.args(["--message-format", "json-render-diagnostics"]);
     for package in PACKAGES {
         command.args(["--package", package]);
+    }
+    for feature in features {
+        command.args(["--features", feature]);
     }
     let messages = output_of(&mut command)?;
     let programs: Vec<_> = String::from_utf8_lossy(&messages).lines().filter_map(executable).collect();

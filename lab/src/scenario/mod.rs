@@ -11,6 +11,7 @@ mod interrupts;
 mod killed;
 mod namespaces_change;
 mod profile;
+mod rdma_bench;
 mod rdma_kernels;
 mod rdma_soft_kernel;
 mod rdma_verbs;
@@ -83,6 +84,8 @@ pub const ALL: &[Scenario] = &[
     rdma_soft_kernel::SCENARIO,
     rdma_verbs::SCENARIO,
     bench::SCENARIO,
+    // Last: the programs that it builds take the place of the others.
+    rdma_bench::SCENARIO,
     profile::SCENARIO,
 ];
 
