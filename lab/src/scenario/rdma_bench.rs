@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{ALL_ONLY, Scenario};
 use crate::binaries;
 use crate::error::{Context, LabError, Result, ensure};
-use crate::guest::{Guest, LEFT, Lab};
+use crate::guest::{Guest, LEFT, Lab, RIGHT};
 use crate::machine::Machine;
 
 pub const SCENARIO: Scenario = Scenario {
@@ -87,12 +87,13 @@ impl Program {
                     Cell::ReadLatency => "--size 4k --latency",
                     _ => "--size 64k --depth 32",
                 };
-                let client = format!("{base} {address} --op {op} {what} --runtime 2 --output-format json");
+                let run = "--runtime 2 --output-format json";
+                let client = format!("{base} {address} --local {} --op {op} {what} {run}", RIGHT.ipv4);
                 (format!("{base} --listen {address}"), client)
             }
             (Self::Perftest, Cell::ReadLatency) => both("ib_read_lat -d rxe0 -s 4096 -n 1000", address),
             (Self::Perftest, _) => {
-                both(&format!("ib_{op}_bw -d rxe0 -s 65536 -n 500 -t 32 -r 64 --cq-mod 1"), address)
+                both(&format!("ib_{op}_bw -d rxe0 -s 65536 -n 500 -t 32 --cq-mod 1"), address)
             }
         }
     }
@@ -127,7 +128,8 @@ fn story(lab: &Lab) -> Result<()> {
     let binaries = binaries::build_with(&["remora-tools/verbs"])?;
     let lab = Lab { binaries: binaries.programs, ..lab.clone() };
     let mut guest = lab.boot(&Machine::default())?;
-    guest.run("rxe_alone")?;
+    // Our client wants an address of its own.
+    guest.run(&format!("rxe_alone; ip address add {}/24 dev dummy0", RIGHT.ipv4))?;
     let mut figures = Figures::new();
     for _ in 0..ROUNDS {
         for cell in Cell::ALL {
