@@ -21,6 +21,7 @@ impl VerbsEndpoint {
         completions_max: usize,
         now: Timestamp,
     ) -> bool {
+        self.watch.now = now;
         let was_armed = std::mem::take(&mut self.watch.is_armed);
         if was_armed {
             self.counters.system_calls += 1;
@@ -118,6 +119,7 @@ impl VerbsEndpoint {
     }
 
     pub(super) fn get_ready_to_sleep(&mut self, now: Timestamp) -> Wait {
+        self.watch.now = now;
         self.device.inner.look();
         if !self.pending.is_empty() || !self.events.is_empty() || !self.accepts.is_empty() {
             return Wait::Poll;

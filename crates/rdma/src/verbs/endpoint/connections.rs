@@ -13,7 +13,7 @@ use crate::verbs::status::{connect_failure, rejection};
 const EVENTS_AT_ONCE: usize = 64;
 
 /// How long the word of an end is held back behind what the hardware still has to say to the peer.
-const GOODBYE_NS: u64 = 20_000_000;
+const GOODBYE_NS: u64 = 50_000_000;
 
 /// How often requests beyond a backlog are looked at: another thread may have answered those before them.
 const PARKED_LOOK_NS: u64 = 10_000_000;
@@ -181,7 +181,7 @@ impl VerbsEndpoint {
             tracing::warn!(%error, "a queue pair cannot be put into its error state; it ends when it is destroyed");
         }
         self.connecting.retain(|one| *one != handle);
-        self.goodbyes.push((handle, self.watch.looked.after_ns(GOODBYE_NS)));
+        self.goodbyes.push((handle, self.watch.now.after_ns(GOODBYE_NS)));
         let error = ConnectionError::QueuePair;
         self.events.push_back(ConnectionEvent::Closed { queue_pair: handle.into(), error });
     }

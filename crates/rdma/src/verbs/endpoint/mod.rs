@@ -84,6 +84,8 @@ pub struct VerbsEndpoint {
 struct Watch {
     /// The completion queue was armed, and its event not taken yet.
     is_armed: bool,
+    /// The time, as the user last told it.
+    now: Timestamp,
     /// When the event channel was last looked at, and polls since.
     looked: Timestamp,
     polls: u32,
@@ -166,6 +168,7 @@ impl VerbsEndpoint {
             receives: ReceiveBatch::new(),
             watch: Watch {
                 is_armed: false,
+                now: Timestamp::default(),
                 looked: Timestamp::default(),
                 polls: 0,
                 clock: MonotonicClock::start(),
