@@ -117,11 +117,12 @@ impl Target {
         });
         match connected {
             Ok(Outcome::Admin(controller)) => {
-                let response = self.accepted(controller, sqe, &command, invalidate);
+                let head = self.controllers[&controller].flow.head();
+                let response = self.accepted(controller, sqe, head, invalidate);
                 Connected::Admin { controller, response }
             }
             Ok(Outcome::Io(queue)) => {
-                let response = self.accepted(queue.controller(), sqe, &command, invalidate);
+                let response = self.accepted(queue.controller(), sqe, queue.head(), invalidate);
                 Connected::Io { queue, response }
             }
             Err(Refusal::Busy) => Connected::Busy,
@@ -143,19 +144,11 @@ impl Target {
         early_response(sqe.cid(), Status::new(StatusCode::FABRICS_CONTROLLER_BUSY), invalidate)
     }
 
-    fn accepted(
-        &self,
-        key: ControllerKey,
-        sqe: &Sqe,
-        command: &ConnectCommand,
-        invalidate: Option<u32>,
-    ) -> ResponseCapsule {
+    fn accepted(&self, key: ControllerKey, sqe: &Sqe, head: u16, invalidate: Option<u32>) -> ResponseCapsule {
         let controller = &self.controllers[&key];
         let (id, authentication) = (controller.id, controller.authentication);
         let mut response = early_response(sqe.cid(), Status::SUCCESS, invalidate);
         let dw0 = ConnectResponse::Connected { controller: id, authentication }.dw0();
-        // The Connect's own entry has not moved the head.
-        let head = if command.attributes.without_flow_control { 0xffff } else { 0 };
         response.cqe = response.cqe.with_dw0(dw0).with_sqhd(head);
         response
     }

@@ -55,10 +55,15 @@ pub(super) struct Flow {
 const HEAD_UNUSED: u16 = 0xffff;
 
 impl Flow {
-    /// A queue of `sq_size` + 1 entries, whose Connect has been taken.
+    /// A queue of `sq_size` + 1 entries (at least 2), whose Connect was its first command and has been answered.
     pub(super) fn new(sq_size: u16, without_flow_control: bool, phase: QueuePhase) -> Self {
-        let head = if without_flow_control { None } else { Some(0) };
+        let head = if without_flow_control { None } else { Some(1) };
         Self { entries: sq_size.saturating_add(1), in_flight: 0, head, phase }
+    }
+
+    /// SQHD as it is.
+    pub(super) fn head(&self) -> u16 {
+        self.head.unwrap_or(HEAD_UNUSED)
     }
 
     pub(super) const fn phase(&self) -> QueuePhase {
@@ -108,15 +113,11 @@ impl Flow {
     pub(super) fn complete(&mut self, cid: CommandId, status: Status) -> Cqe {
         debug_assert!(self.in_flight > 0, "an answer without a command");
         self.in_flight = self.in_flight.saturating_sub(1);
-        let head = match &mut self.head {
-            Some(head) => {
-                *head = if *head + 1 >= self.entries { 0 } else { *head + 1 };
-                *head
-            }
-            None => HEAD_UNUSED,
-        };
+        if let Some(head) = &mut self.head {
+            *head = if *head + 1 >= self.entries { 0 } else { *head + 1 };
+        }
         // SQID is reserved on fabrics.
-        Cqe::new(QueueId(0), head, cid, status)
+        Cqe::new(QueueId(0), self.head(), cid, status)
     }
 }
 
@@ -137,7 +138,7 @@ mod tests {
                 flow.complete(CommandId(cid), Status::SUCCESS).sqhd()
             })
             .collect();
-        assert_eq!(heads, [1, 2, 3, 0, 1, 2]);
+        assert_eq!(heads, [2, 3, 0, 1, 2, 3], "Connect was the first");
     }
 
     #[test]

@@ -148,6 +148,11 @@ impl IoQueue {
         self.flow.entries()
     }
 
+    /// SQHD as it is.
+    pub(super) fn head(&self) -> u16 {
+        self.flow.head()
+    }
+
     /// The host is who it says.
     pub fn authenticated(&mut self) {
         self.flow.authenticated();

@@ -62,8 +62,8 @@ fn reads_and_writes_say_where_their_data_goes() {
     assert_ne!(read.slot, write.slot);
     let response = queue.complete(read.slot, Ok(()));
     assert_eq!(response.invalidate, Some(KEY), "exactly that key");
-    assert_eq!((response.cqe.cid().0, response.cqe.sqhd()), (0xf005, 1));
-    assert_eq!(queue.complete(write.slot, Ok(())).cqe.sqhd(), 2);
+    assert_eq!((response.cqe.cid().0, response.cqe.sqhd()), (0xf005, 2));
+    assert_eq!(queue.complete(write.slot, Ok(())).cqe.sqhd(), 3);
     assert_eq!(queue.in_flight(), 0);
 }
 

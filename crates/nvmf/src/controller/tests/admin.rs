@@ -264,3 +264,44 @@ fn an_abort_aborts_nothing_and_says_so() {
     let cqe = rig.admin(key, no_data(0x08, [0x1234_0001, 0, 0, 0, 0, 0])).response.cqe;
     assert_eq!((cqe.status(), cqe.dw0()), (Status::SUCCESS, 1));
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_admin_command_is_answered(
+        entries in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 64), 1..20),
+        opcodes in proptest::collection::vec(0_u8..0x1a, 20),
+    ) {
+        let mut rig = Rig::new();
+        let key = rig.enabled();
+        for (mut bytes, opcode) in entries.into_iter().zip(opcodes) {
+            // Half of them get past the first check.
+            if opcode % 2 == 0 {
+                bytes[0] = if opcode > 0x16 { 0x7f } else { opcode };
+                bytes[1] = 0x40;
+                bytes[39] = 0x40;
+            }
+            let sqe = Sqe::from_bytes(&bytes.try_into().unwrap());
+            if let AdminAction::Fetch(memory) = rig.act(key, sqe) {
+                let data = vec![0x55; memory.bytes as usize];
+                let action = rig.target.resume_admin(rig.now, key, &sqe, &data);
+                proptest::prop_assert!(matches!(action, AdminAction::Respond(_)));
+            }
+        }
+    }
+
+    #[test]
+    fn any_connect_is_answered(
+        entry in proptest::collection::vec(proptest::prelude::any::<u8>(), 64),
+        data in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..1100),
+        queue in 0_u16..3,
+    ) {
+        let mut rig = Rig::new();
+        let mut bytes: [u8; 64] = entry.try_into().unwrap();
+        rig.connect_with(bytes, &data, &Rig::arrival(queue, 0x0102));
+        bytes[40..48].copy_from_slice(&[0, 0, queue.to_le_bytes()[0], 0, 31, 0, 0, 0]);
+        let mut named = connect_data(0xffff, SUBSYSTEM, HOST);
+        let changed = data.len().min(named.len());
+        named[..changed].iter_mut().zip(&data).for_each(|(byte, noise)| *byte ^= noise & noise >> 1 & noise >> 2);
+        rig.connect_with(bytes, &named, &Rig::arrival(queue, 0x0102));
+    }
+}

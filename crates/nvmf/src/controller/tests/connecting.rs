@@ -26,7 +26,7 @@ fn the_results_low_16_bits_are_the_cntlid_and_nothing_asks_for_authentication() 
         panic!("not connected")
     };
     assert_eq!(response.invalidate, Some(0x1122_3344), "the Connect's own key");
-    assert_eq!(response.to_bytes(), [0x02, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xef, 0xbe, 0, 0]);
+    assert_eq!(response.to_bytes(), [0x02, 0x01, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0xef, 0xbe, 0, 0]);
 }
 
 #[test]
