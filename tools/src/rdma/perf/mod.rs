@@ -111,11 +111,11 @@ pub enum OpChoice {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct PerfOptions {
-    /// The server: ADDR, ADDR:PORT or [IPV6]:PORT
+    /// The server: ADDR or ADDR:PORT; an IPv6 address with a port is in brackets
     #[arg(required_unless_present = "listen", conflicts_with = "listen")]
     pub server: Option<Target>,
 
-    /// Be the server, at this address of this machine (ADDR, ADDR:PORT or [IPV6]:PORT), until Ctrl-C
+    /// Be the server, at this address of this machine (ADDR or ADDR:PORT; an IPv6 address with a port is in brackets), until Ctrl-C
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<Target>,
 
