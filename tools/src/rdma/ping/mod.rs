@@ -51,11 +51,11 @@ const RECEIVES: u32 = 2;
 #[derive(Clone, Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct PingOptions {
-    /// The server: ADDR, ADDR:PORT or [IPV6]:PORT
+    /// The server: ADDR or ADDR:PORT; an IPv6 address with a port is in brackets
     #[arg(required_unless_present = "listen", conflicts_with = "listen")]
     pub server: Option<Target>,
 
-    /// Answer pings at this address of this machine (ADDR, ADDR:PORT or [IPV6]:PORT)
+    /// Answer pings at this address of this machine (ADDR or ADDR:PORT; an IPv6 address with a port is in brackets)
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<Target>,
 
