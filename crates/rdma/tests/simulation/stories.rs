@@ -177,7 +177,9 @@ fn after_a_pause_what_came_is_taken_in_before_timers_are_judged() {
     nodes[0].turn(world.now());
     let (stranger, address) = (C.parse().unwrap(), nodes[0].address);
     for _ in 0..300 {
-        world.network().send(stranger, address, vec![0; 16], world.now());
+        // To the endpoint's own link, by the destination.
+        let noise = [0, 0, 0, 0, 0, 0x04, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0];
+        world.network().send(stranger, address, noise.to_vec(), world.now());
     }
     // The peer goes on alone.
     run(&world, &mut nodes[1..], Duration::from_secs(30), |_| false);
@@ -227,4 +229,92 @@ fn requests_are_rejected_when_their_endpoint_is_dropped() {
         nodes[0].closed == [(queue_pair, ConnectionError::NoListener)]
     }));
     drop(request);
+}
+
+/// Whoever else knows the numbers of a connection reaches nothing: what counts comes from the peer's address, to this use of
+/// the queue pair's slot.
+#[test]
+fn packets_of_strangers_and_of_the_past_are_stray() {
+    let world = world();
+    let mut nodes = nodes(&world, &[A, B]);
+    nodes[1].endpoint.listen(PORT, 8).unwrap();
+    let (client, server) = connected(&world, &mut nodes, 0, 1, PORT);
+    let segment = nodes[1].buffer().into_segment();
+    let window = nodes[1].endpoint.bind(server, &segment, rdma::Rights::WRITE).unwrap();
+    let data = Data::Inline(rdma::InlineData::new(b"true").unwrap());
+    let work = SendWork { id: 1, op: SendOp::Write(window), data, signaled: true, fenced: false };
+    nodes[0].endpoint.post_send(client, &mut VecDeque::from([work])).unwrap();
+    nodes[0].turn(world.now());
+    let (ours, theirs, stranger) = (nodes[1].address, nodes[0].address, C.parse().unwrap());
+    let datagram = world.network().receive(ours, world.now().after_ns(1_000_000)).unwrap();
+    let headers = Packet::parse(&datagram.bytes).unwrap().headers;
+    let before = Qpn::try_from(headers.destination.value() ^ 1 << 17).unwrap();
+    for (from, headers) in [(stranger, headers), (theirs, Headers { destination: before, ..headers })] {
+        let bytes = packet(from, ours, &headers, b"evil");
+        world.network().send(from, ours, bytes, world.now());
+    }
+    assert!(run(&world, &mut nodes, Duration::from_secs(1), |nodes| nodes[0].sent(1) == Some(Ok(()))));
+    let mut written = [0; 4];
+    segment.read(0, &mut written).unwrap();
+    assert_eq!((&written, nodes[1].endpoint.counters().dropped_stray), (b"true", 2));
+}
+
+/// What could not be made takes nothing, and what is destroyed is not told of.
+#[test]
+fn queue_pairs_that_are_not_there_leave_nothing() {
+    let world = world();
+    let options = EndpointOptions { queue_pairs_max: 1, ..EndpointOptions::default() };
+    let mut node = Node::new(&world, A, &options);
+    let to = SocketAddr::new(B.parse().unwrap(), PORT);
+    let queue_pair = node.connect(to, world.now());
+    let shared = node.endpoint.create_shared_receive_queue(4).unwrap();
+    let receives = rdma::ReceiveSource::Shared(shared);
+    let refused = node.endpoint.connect(
+        to,
+        &rdma::QueuePairOptions { receives, ..OPTIONS },
+        &ConnectionParameters::default(),
+        world.now(),
+    );
+    assert!(matches!(refused, Err(rdma::CreateError::TooMany { .. })));
+    assert!(node.endpoint.destroy_shared_receive_queue(shared).is_ok());
+    node.endpoint.disconnect(queue_pair, world.now());
+    node.endpoint.destroy(queue_pair, world.now());
+    assert!(node.endpoint.poll_connection().is_none());
+}
+
+/// A datagram to queue pair 1 without its key is none of the connection manager's.
+#[test]
+fn messages_without_the_key_are_dropped() {
+    let world = world();
+    let mut nodes = nodes(&world, &[A]);
+    let (stranger, ours): (IpAddr, IpAddr) = (C.parse().unwrap(), nodes[0].address);
+    let ids = Ids { local: CommunicationId::new(5), remote: CommunicationId::new(6) };
+    let request = DisconnectRequest { ids, remote_qpn: Qpn::try_from(77).unwrap() };
+    let bytes = management(Message::DisconnectRequest(request), stranger, ours);
+    let parsed = Packet::parse(&bytes).unwrap();
+    let extension = Extension::Deth(Deth { queue_key: 1, source: Qpn::CONNECTION_MANAGER });
+    let bytes = packet(stranger, ours, &Headers { extension, ..parsed.headers }, parsed.payload);
+    world.network().send(stranger, ours, bytes, world.now());
+    run(&world, &mut nodes, Duration::from_millis(5), |_| false);
+    assert!(world.network().receive(stranger, world.now()).is_none());
+    assert_eq!(nodes[0].endpoint.counters().dropped_malformed, 1);
+}
+
+/// Destroyed: windows and work have given their memory back, and completions that were not polled are not given any more.
+#[test]
+fn destroying_gives_memory_back_and_completes_nothing() {
+    let world = world();
+    let mut nodes = nodes(&world, &[A, B]);
+    nodes[1].endpoint.listen(PORT, 8).unwrap();
+    let (client, _) = connected(&world, &mut nodes, 0, 1, PORT);
+    let all = nodes[0].pool.available();
+    nodes[0].window(client);
+    let mut receives = VecDeque::from([rdma::Receive { id: 1, buffer: nodes[0].buffer() }]);
+    nodes[0].endpoint.post_receive(client, &mut receives).unwrap();
+    assert_eq!(nodes[0].pool.available(), all - 2);
+    nodes[0].endpoint.disconnect(client, world.now());
+    nodes[0].endpoint.destroy(client, world.now());
+    assert_eq!(nodes[0].pool.available(), all);
+    run(&world, &mut nodes, Duration::from_millis(5), |_| false);
+    assert!(nodes[0].completions.is_empty());
 }

@@ -161,6 +161,32 @@ fn patience_with_a_receiver_that_is_not_ready_can_end() {
 }
 
 #[test]
+fn progress_renews_the_patience_with_a_receiver() {
+    let mut side = Side::ready(&Parameters { rnr_retries: 1, ..parameters() });
+    side.post((0..4).map(send));
+    for message in 0..4 {
+        let now = us(u64::from(message) * 100);
+        side.transmit(now);
+        let not_ready = Syndrome::ReceiverNotReady { timer: RnrTimer::new(1) };
+        assert_eq!(side.feed(now, acknowledge(100 + message, not_ready), b""), None, "message {message}");
+        side.timeout(now.after_ns(10_000));
+    }
+}
+
+/// The packets behind the one that found no receive bring a word each; the time that the receiver asked for began with the
+/// first, and one retry is used up.
+#[test]
+fn a_receiver_that_says_twice_that_it_is_not_ready_is_heard_once() {
+    let mut side = Side::ready(&Parameters { rnr_retries: 1, ..parameters() });
+    side.post((0..2).map(send));
+    side.transmit(us(0));
+    let not_ready = acknowledge(100, Syndrome::ReceiverNotReady { timer: RnrTimer::new(14) });
+    assert_eq!(side.feed(us(0), not_ready, b""), None);
+    assert_eq!(side.feed(us(5), not_ready, b""), None);
+    assert_eq!(side.queue_pair.next_timeout(), Some(us(1280)));
+}
+
+#[test]
 fn a_refusal_ends_the_work_that_it_is_about_and_flushes_the_rest() {
     let cases = [
         (NakCode::InvalidRequest, WorkError::RemoteInvalidRequest),

@@ -213,6 +213,18 @@ fn a_repeated_send_is_acknowledged_again_but_not_received() {
     assert_eq!(side.ended().len(), 3);
 }
 
+/// Half of all numbers lies before the expected one, the others behind it (9.7.1).
+#[test]
+fn what_is_half_the_numbers_ahead_is_a_repetition() {
+    const HALF: u32 = 1 << 23;
+    let mut side = with_receives(2);
+    side.feed(us(0), headers(Opcode::SendOnly, 500, Extension::None), b"");
+    side.feed(us(0), headers(Opcode::SendOnly, 501 + HALF, Extension::None), b"");
+    assert_eq!(answer(&mut side), (ACK, 500, 1));
+    side.feed(us(0), headers(Opcode::SendOnly, 500 + HALF, Extension::None), b"");
+    assert_eq!(answer(&mut side), (Syndrome::Nak(NakCode::SequenceError), 501, 1));
+}
+
 #[test]
 fn without_a_receive_the_peer_is_told_when_to_come_again() {
     let mut side = with_receives(0);
