@@ -1,0 +1,73 @@
+//! A host against a controller in one process, under virtual time, with faults by a seed: connections that break, requests that are
+//! refused, messages that are held back until keep-alives expire, resets, a target that begins anew, namespaces that come, go and
+//! grow, all of it under I/O whose data is checked.
+//!
+//! What holds for every seed: an acknowledged write is read back, also after the controller was lost; a write of a former association
+//! never lands after one of the next (the device keeps them for seconds); what no longer belongs to the controller is never touched;
+//! when the faults have stopped the association is there again, knows the target's namespaces, and ends in order; nothing is left.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation)]
+
+mod host_side;
+mod target_side;
+mod workload;
+mod world;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nvmf::host::HostState;
+use sim::run_seeds;
+use world::World;
+
+const SEEDS: u64 = 12;
+/// How long faults happen, in virtual time.
+const TROUBLE: Duration = Duration::from_secs(60);
+/// How long it may take after them until all is well.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+fn scenario(seed: u64) -> BTreeMap<&'static str, u64> {
+    let mut world = World::new(seed);
+    world.start();
+    world.run_for(TROUBLE);
+    world.heal();
+    world.run_for(RECOVERY);
+    assert_eq!(world.host.state(), HostState::Live, "the association comes back");
+    world.check_everything();
+    world.shut_down();
+    world.run_for(RECOVERY);
+    world.check_nothing_is_left();
+    world.counts
+}
+
+#[test]
+fn an_acknowledged_write_survives_whatever_happens_to_the_association() {
+    let mut counts = BTreeMap::new();
+    run_seeds(SEEDS, scenario, |run| {
+        for (what, times) in run {
+            *counts.entry(what).or_insert(0) += times;
+        }
+    });
+    if std::env::var(sim::SEED_VARIABLE).is_ok() {
+        return;
+    }
+    // Whatever the seeds are about must have happened.
+    for what in [
+        "live",
+        "lost",
+        "attempt failed",
+        "connection broken",
+        "rejected",
+        "held back",
+        "keep-alive expired",
+        "reset",
+        "target restarted",
+        "namespaces changed",
+        "held connect",
+        "write acknowledged",
+        "write lost",
+        "read checked",
+        "in capsule",
+    ] {
+        assert!(counts.get(what).is_some_and(|times| *times > 0), "never happened: {what}; {counts:#?}");
+    }
+}
