@@ -318,3 +318,34 @@ fn destroying_gives_memory_back_and_completes_nothing() {
     run(&world, &mut nodes, Duration::from_millis(5), |_| false);
     assert!(nodes[0].completions.is_empty());
 }
+
+/// A queue pair's work waits for the window that another one to the same peer has filled. That one goes: the way is free at once,
+/// not when a timer runs out.
+#[test]
+fn a_queue_pair_that_goes_lets_others_send() {
+    for is_destroyed in [false, true] {
+        let world = world();
+        let mut nodes = nodes(&world, &[A, B]);
+        nodes[1].endpoint.listen(PORT, 8).unwrap();
+        let (first, _) = connected(&world, &mut nodes, 0, 1, PORT);
+        let (second, _) = connected(&world, &mut nodes, 0, 1, PORT);
+        let peer = nodes[1].address;
+        world.network().crash(peer);
+        let nowhere = RemoteMemory { address: 0, key: RemoteKey(1) };
+        for (id, queue_pair) in [(1, first), (2, second)] {
+            let buffer = nodes[0].buffer();
+            nodes[0].post(queue_pair, id, SendOp::Write(nowhere), buffer);
+        }
+        (0..20).for_each(|_| _ = nodes[0].turn(world.now()));
+        assert_ne!(nodes[0].endpoint.prepare_wait(world.now()), block::Wait::Poll, "the window is full");
+        let before = nodes[0].endpoint.counters().packets_sent;
+        if is_destroyed {
+            nodes[0].endpoint.destroy(first, world.now());
+        } else {
+            nodes[0].endpoint.disconnect(first, world.now());
+        }
+        (0..20).for_each(|_| _ = nodes[0].turn(world.now()));
+        let sent = nodes[0].endpoint.counters().packets_sent - before;
+        assert!(sent > 10, "{sent} packets, destroyed: {is_destroyed}");
+    }
+}
