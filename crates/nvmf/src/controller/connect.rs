@@ -112,7 +112,7 @@ impl Target {
             if command.queue.is_admin() {
                 self.connect_admin(now, &command, data, arrival)
             } else {
-                self.connect_io(&command, &data, arrival)
+                self.connect_io(&command, &data)
             }
         });
         match connected {
@@ -174,17 +174,10 @@ impl Target {
         Ok(Outcome::Admin(self.add_controller(controller)))
     }
 
-    fn connect_io(
-        &mut self,
-        command: &ConnectCommand,
-        data: &ConnectData,
-        arrival: &Arrival,
-    ) -> Result<Outcome, Refusal> {
+    fn connect_io(&mut self, command: &ConnectCommand, data: &ConnectData) -> Result<Outcome, Refusal> {
+        // CNTLID of the private data is not compared: hosts of before it was there leave it 0.
         // The controller may have been dropped since the host learned its name, and the host will connect anew: not final.
         let passing = |field| Refusal::Field(field, Finality::Passing);
-        if arrival.request.controller != data.controller {
-            return Err(passing(ConnectField::ControllerId));
-        }
         let is_meant = |controller: &Controller| {
             controller.id == data.controller && controller.subsystem == data.subsystem
         };

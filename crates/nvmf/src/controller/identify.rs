@@ -101,7 +101,8 @@ impl Controller {
             Kind::Io => self.identify_io_controller(domain, common),
             Kind::Discovery => IdentifyController {
                 cntrltype: ControllerType::DISCOVERY,
-                nn: 0,
+                sn: Text::space_padded("").unwrap_or_default(),
+                mn: Text::space_padded("Remora").unwrap_or_default(),
                 maxcmd: limits.admin_queue_entries,
                 subnqn: Text::nul_terminated(self.subsystem.as_str()).unwrap_or_default(),
                 ..common

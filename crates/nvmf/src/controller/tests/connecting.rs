@@ -146,3 +146,12 @@ fn connected_and_not_yet_authenticated_is_a_state_from_the_start() {
     rig.target.authenticated(key);
     assert_eq!(rig.get(key, CSTS, 0).1, Status::SUCCESS);
 }
+
+#[test]
+fn an_io_queues_private_data_of_older_hosts_names_no_controller() {
+    let mut rig = Rig::new();
+    rig.enabled();
+    let data = connect_data(0x0102, SUBSYSTEM, HOST);
+    let connected = rig.connect_with(connect_entry(1, 31, 0, 0), &data, &Rig::arrival(1, 0));
+    assert!(matches!(connected, Connected::Io { .. }), "{connected:?}");
+}
