@@ -36,7 +36,8 @@ pub enum HostAction {
         command: Outgoing,
     },
     /// End all connections of the association, those that are being opened included. Answer with `handle_disconnected` when the
-    /// controller can no longer touch any memory.
+    /// controller can no longer touch any memory, and has confirmed the end if it can be reached: a host that comes back without that
+    /// could be ahead of its own former writes, since a controller cannot tell it from one that wants a second association.
     Disconnect {
         /// Whose.
         association: Association,

@@ -181,6 +181,7 @@ impl World {
                 self.count("namespaces changed");
             }
             HostEvent::Dead(why) => assert_eq!(why, Failure::Shutdown, "nothing here is final"),
+            HostEvent::Discovered(log) => self.discovered.push(log.unwrap()),
             other => panic!("{other:?}"),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use block::Timestamp;
 use nvme_spec::{CommandId, QueueId};
 use nvmf::controller::{ControllerKey, IoQueue, PendingQueue, Slot, Target};
+use nvmf::host::discovery::DiscoveryLog;
 use nvmf::host::{Association, HostController};
 use nvmf::wire::ResponseCapsule;
 use nvmf::wire::rdma::{RejectStatus, RequestData};
@@ -73,6 +74,8 @@ pub struct World {
     pub memory: BTreeMap<u32, Vec<u8>>,
     pub admin_keys: BTreeMap<(ConnectionId, CommandId), u32>,
     pub counts: BTreeMap<&'static str, u64>,
+    /// What a host of a discovery controller has read.
+    pub discovered: Vec<DiscoveryLog>,
     /// Keys that were given back: nothing may reach them.
     pub dead_keys: BTreeSet<u32>,
     pub next_key: u32,
@@ -100,6 +103,7 @@ impl World {
             memory: BTreeMap::new(),
             admin_keys: BTreeMap::new(),
             counts: BTreeMap::new(),
+            discovered: Vec::new(),
             dead_keys: BTreeSet::new(),
             next_key: 1,
             next_connection: 0,
