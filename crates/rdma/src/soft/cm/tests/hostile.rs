@@ -1,7 +1,7 @@
 //! Peers that mean no good.
 
 use super::*;
-use crate::soft::wire::mad::{ConnectionRequest, Gid, RdmaCmHeader, ServiceId};
+use crate::soft::wire::mad::{ConnectionRequest, Gid, Ids, RdmaCmHeader, ServiceId};
 
 /// A request that is taken, unless something is changed in it.
 fn request(source: IpAddr) -> ConnectionRequest {
@@ -194,4 +194,31 @@ fn damaged_messages() {
         }
     }
     assert!(pair.ours.records.waiting() <= 8);
+}
+
+/// From the peer's address, but about another part of the peer's than this connection's.
+#[test]
+fn messages_that_name_another_part_of_the_peer_change_nothing() {
+    let (mut pair, request) = Pair::asked(&parameters(b""));
+    let theirs = request.asked.message.local_id;
+    pair.ours.accept(at_ms(0), request, local(7), &parameters(b"")).unwrap();
+    let Message::Reply(reply) = messages(&mut pair.ours)[0] else { panic!("no reply") };
+    let right = Ids { local: theirs, remote: reply.local_id };
+    let wrong = Ids { local: CommunicationId::new(theirs.value() ^ 1), ..right };
+    let say = |manager: &mut ConnectionManager, message| {
+        let mad = Mad { transaction: TransactionId(1), message };
+        manager.handle_mad(at_ms(1), THEIRS, &mad.write());
+    };
+    say(&mut pair.ours, Message::ReadyToUse(wrong));
+    assert!(events(&mut pair.ours).is_empty(), "not established");
+    say(&mut pair.ours, Message::ReadyToUse(right));
+    assert_eq!(events(&mut pair.ours), ["established"]);
+    pair.ours.disconnect(at_ms(1), qpn(7));
+    messages(&mut pair.ours);
+    say(&mut pair.ours, Message::DisconnectReply(wrong));
+    run_until(&mut pair.ours, at_ms(1100));
+    assert!(pair.ours.holds(qpn(7)), "the answer was another connection's");
+    say(&mut pair.ours, Message::DisconnectReply(right));
+    run_until(&mut pair.ours, at_ms(600));
+    assert!(!pair.ours.holds(qpn(7)));
 }
