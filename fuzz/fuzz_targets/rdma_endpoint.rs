@@ -185,7 +185,8 @@ impl Scene {
 
     fn step(&mut self, [what, which, place, value, length]: [u8; 5]) {
         match what % 8 {
-            0 => self.run(u64::from(value) << (which % 32)),
+            // At most about a second: whoever is not ready is asked again every millisecond.
+            0 => self.run(u64::from(value) << (which % 22)),
             1 => self.post_receive(usize::from(which % 2)),
             2 => self.post_send(usize::from(which % 2), value, u32::from(length) * 16),
             3 => {
