@@ -29,7 +29,7 @@ pub const LISTENERS_MAX: usize = 64;
 /// Entries of a controller's error log (ELPE + 1).
 pub const ERROR_LOG_ENTRIES: u8 = 16;
 
-/// Events that wait for the daemon at most; each controller has few, see `Target::poll_event`.
+/// Most controllers that a target can be told to have.
 pub const CONTROLLERS_MAX: u16 = 16_384;
 
 /// How long a connection may be open without a Connect that succeeds.
