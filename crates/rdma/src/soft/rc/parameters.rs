@@ -6,8 +6,8 @@ use crate::soft::wire::{Psn, Qpn, RnrTimer};
 /// What is used where a peer names no local acknowledgement timeout: 4.096 us * 2^17, as Linux does.
 pub const ACK_TIMEOUT_DEFAULT: u8 = 17;
 
-/// Most that the field of 5 bits can name.
-const ACK_TIMEOUT_MAX: u8 = 31;
+/// Most that a peer can make us wait: 4.3 s, and that eight times. The field of 5 bits could name two and a half hours.
+const ACK_TIMEOUT_MAX: u8 = 20;
 
 /// What the connection manager has agreed on, in this side's view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,5 +63,21 @@ impl Parameters {
     /// How long the peer may be silent before the connection has failed: the first timeout and each retry's.
     pub(super) fn patience_ns(&self) -> u64 {
         self.ack_timeout_ns() * (u64::from(self.retries) + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that named 31 in its request was waited for 19 hours once it was dead.
+    #[test]
+    fn a_peer_cannot_make_us_wait_for_hours() {
+        let mut parameters = Parameters::unconnected(Qpn::CONNECTION_MANAGER);
+        parameters.retries = 7;
+        for (exponent, patience_ms) in [(14, 536), (17, 4294), (20, 34_359), (31, 34_359), (0, 4294)] {
+            parameters.ack_timeout = exponent;
+            assert_eq!(parameters.patience_ns() / 1_000_000, patience_ms, "{exponent}");
+        }
     }
 }
