@@ -8,7 +8,7 @@ use super::rtt::Rtt;
 /// What a packet costs a receive buffer besides its payload: small packets take a buffer's memory by their number.
 pub(super) const PACKET_OVERHEAD_BYTES: u32 = 512;
 /// Most that is under way to one peer. The default receive buffer of Linux is 212,992 bytes, counted generously.
-const WINDOW_BYTES_MAX: u32 = 128 << 10;
+const WINDOW_BYTES_MAX: u32 = 160 << 10;
 /// Where the window begins.
 const WINDOW_BYTES_INITIAL: u32 = 64 << 10;
 /// The window is never less: one packet of the largest payload.
@@ -170,7 +170,7 @@ mod tests {
             flow.sent(PACKET);
             flow.arrived(PACKET);
         }
-        assert_eq!(flow.window_bytes(), 128 << 10);
+        assert_eq!(flow.window_bytes(), 160 << 10);
     }
 
     #[test]

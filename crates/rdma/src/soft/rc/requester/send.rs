@@ -14,7 +14,7 @@ use crate::{RemoteMemory, SendOp};
 /// Packets under way at most: fewer than half of all numbers, so that old and new can be told apart (9.7.1).
 const PACKETS_IN_FLIGHT_MAX: u64 = 1 << 22;
 /// After so many packets an acknowledgement is asked for in the middle of things, so that windows open.
-const PACKETS_UNASKED_MAX: u32 = 8;
+const PACKETS_UNASKED_MAX: u32 = 16;
 /// A timeout is doubled so often at most; the standard's timeout bounds it sooner or later.
 const BACKOFF_MAX: u32 = 24;
 

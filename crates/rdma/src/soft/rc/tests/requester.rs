@@ -286,24 +286,34 @@ fn a_peer_that_only_reports_gaps_is_left_in_the_end() {
 #[test]
 fn bytes_under_way_are_bounded_and_the_window_opens_by_acknowledgements() {
     let mut side = Side::ready(&Parameters { mtu: PathMtu::Bytes4096, ..parameters() });
-    side.post([work(1, SendOp::Write(REMOTE), segment(&pool(1), &vec![0; 256 << 10]))]);
+    let pool = pool(2);
+    let write = |id| work(id, SendOp::Write(REMOTE), segment(&pool, &vec![0; 256 << 10]));
+    side.post([write(1), write(2)]);
     let sent = side.transmit(us(0));
     // 64 KiB at first, by packets of 4096 + 512.
     assert_eq!((sent.len(), side.turn), (14, Turn::Blocked));
-    let asking: Vec<u32> =
-        sent.iter().filter(|sent| sent.headers.ack_request).map(|sent| sent.headers.psn.value()).collect();
-    assert_eq!(asking, [107, 113], "every eighth, and the last before the window is full");
-    let (mut now, mut next, mut most) = (us(0), 113, 0);
-    while side.ended().is_empty() {
+    let asking = |sent: &[Sent]| -> Vec<usize> {
+        sent.iter().enumerate().filter(|(_, sent)| sent.headers.ack_request).map(|(at, _)| at + 1).collect()
+    };
+    assert_eq!(asking(&sent), [14], "the last before the window is full");
+    let (mut now, mut next, mut most, mut asked) = (us(0), 113, 0, Vec::new());
+    while !side.flow.is_idle() {
         now = now.after_ns(10_000);
         side.feed(now, ack(next), b"");
         let sent = side.transmit(now);
-        most = most.max(sent.len());
+        if sent.len() > most {
+            (most, asked) = (sent.len(), asking(&sent));
+        }
         next += sent.len() as u32;
     }
-    assert_eq!((next, side.flow.window_bytes()), (163, 128 << 10));
-    assert_eq!(most, 28, "never more than 128 KiB with their packets");
-    assert!(side.flow.is_idle());
+    assert_eq!((next, side.flow.window_bytes()), (227, 160 << 10));
+    assert_eq!(most, 35, "never more than 160 KiB with their packets");
+    assert_eq!(
+        asked,
+        [16, 22, 35],
+        "every sixteenth, a message's last, and the last before the window is full"
+    );
+    assert_eq!(side.ended().len(), 2);
 }
 
 #[test]
