@@ -17,11 +17,41 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // The software SSD takes the seam `nvme_driver::pci` and the function that opens a controller; the driver's queue
     // code is private to it.
     ("nvme-model", &["block", "dma", "nvme-driver", "nvme-spec"]),
-    ("remora-tools", &["block", "dma", "nvme-driver", "nvme-model", "nvme-spec", "rdma"]),
+    ("initiator", &["block", "dma", "nvme-spec", "nvmf", "rdma"]),
+    (
+        "target-daemon",
+        // A mirror's leg is a remote namespace.
+        &["block", "dma", "initiator", "nvme-driver", "nvme-model", "nvme-spec", "nvmf", "rdma"],
+    ),
+    (
+        "remora-tools",
+        &[
+            "block",
+            "dma",
+            "initiator",
+            "nvme-driver",
+            "nvme-model",
+            "nvme-spec",
+            "nvmf",
+            "rdma",
+            "target-daemon",
+        ],
+    ),
     (
         "remora-benches",
         // The loads of `remora rdma perf`.
-        &["block", "dma", "nvme-driver", "nvme-model", "nvme-spec", "rdma", "remora-tools"],
+        &[
+            "block",
+            "dma",
+            "initiator",
+            "nvme-driver",
+            "nvme-model",
+            "nvme-spec",
+            "nvmf",
+            "rdma",
+            "remora-tools",
+            "target-daemon",
+        ],
     ),
     // It runs our programs as a user does.
     ("lab", &[]),

@@ -1,0 +1,1 @@
+//! Remote namespaces as block devices: `rdma://HOST[:PORT]/NQN?ns=N`.

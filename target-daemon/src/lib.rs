@@ -1,0 +1,1 @@
+//! `remora-target`: exports block devices over NVMe/RDMA.

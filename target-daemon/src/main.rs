@@ -1,0 +1,3 @@
+//! The program `remora-target`.
+
+fn main() {}
