@@ -1,9 +1,7 @@
-//! Addresses as users write them, and the address to connect from.
+//! Addresses as users write them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-
-use super::error::RdmaError;
 
 /// An address, and a port if one was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,46 +37,6 @@ impl FromStr for Target {
     }
 }
 
-/// The address to connect to `peer` from: what the route says, unless the user did. One address has one owner of the
-/// RoCEv2 port, so it must not be the peer's; of the loopback network there are enough.
-pub fn local_address(peer: IpAddr, asked: Option<IpAddr>) -> Result<IpAddr, RdmaError> {
-    if let Some(local) = asked {
-        return if local.is_ipv4() == peer.is_ipv4() {
-            Ok(local)
-        } else {
-            Err(RdmaError::Usage(format!("--local {local}: {peer} is of another address family")))
-        };
-    }
-    if let IpAddr::V4(v4) = peer
-        && v4.is_loopback()
-    {
-        let second = Ipv4Addr::new(127, 0, 0, 2);
-        return Ok(if v4 == Ipv4Addr::LOCALHOST { second } else { Ipv4Addr::LOCALHOST }.into());
-    }
-    let local = route_to(peer)?;
-    if local == peer {
-        return Err(RdmaError::Usage(format!(
-            "{peer} is an address of this machine, and each address has one owner: give --local another of its addresses"
-        )));
-    }
-    Ok(local)
-}
-
-/// The local address that the kernel would send from. Nothing is sent: connecting a datagram socket only looks up the route.
-fn route_to(peer: IpAddr) -> Result<IpAddr, RdmaError> {
-    let any: IpAddr =
-        if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let look = || {
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.connect((peer, DISCARD_PORT))?;
-        socket.local_addr()
-    };
-    look().map(|local| local.ip()).map_err(|source| RdmaError::NoRoute { peer, source })
-}
-
-/// A port for the look-up of a route; any but 0 would do.
-const DISCARD_PORT: u16 = 9;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,17 +58,5 @@ mod tests {
             assert!(bad == "[fd00::2" || bad.parse::<Target>().is_err(), "{bad}");
         }
         assert_eq!("fd00::2".parse::<Target>().unwrap().or_port(7).to_string(), "[fd00::2]:7");
-    }
-
-    #[test]
-    fn one_connects_from_another_address_than_the_peers() {
-        let from = |peer: &str| local_address(peer.parse().unwrap(), None).map(|local| local.to_string());
-        assert_eq!(from("127.0.0.1").unwrap(), "127.0.0.2");
-        assert_eq!(from("127.1.2.3").unwrap(), "127.0.0.1");
-        assert!(matches!(from("::1"), Err(RdmaError::Usage(_) | RdmaError::NoRoute { .. })));
-        let peer = "127.1.2.3".parse().unwrap();
-        let asked = |local: &str| local_address(peer, Some(local.parse().unwrap()));
-        assert_eq!(asked("127.9.9.9").unwrap().to_string(), "127.9.9.9");
-        assert!(matches!(asked("::1"), Err(RdmaError::Usage(_))));
     }
 }

@@ -4,11 +4,10 @@ use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
 use rdma::soft::Soft;
-use rdma::{DeviceInfo, DevicesError, PortState, Provider};
+use rdma::{DeviceInfo, DevicesError, PortState, Provider, verbs_devices};
 use serde::Serialize;
 
 use super::error::RdmaError;
-use super::provider::verbs_devices;
 
 const HEADINGS: [&str; 7] = ["PROVIDER", "DEVICE", "STATE", "MTU", "GUID", "QUEUE PAIRS", "ADDRESSES"];
 

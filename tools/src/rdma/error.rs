@@ -1,14 +1,14 @@
 //! Why a command of `remora rdma` did not do what it was asked.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use block::SleepError;
 use dma::{AccessError, AttachError, PoolError};
 use rdma::{
-    AnswerError, BindError, ConnectionError, CreateError, DevicesError, ListenError, OpenError, PostError,
-    WorkError,
+    AnswerError, BindError, ConnectionError, CreateError, DevicesError, ListenError, LocalAddressError,
+    NotBuilt, OpenError, PostError, WorkError,
 };
 use thiserror::Error;
 
@@ -21,8 +21,8 @@ pub enum RdmaError {
     #[error("{0}")]
     Usage(String),
     /// The provider that was asked for is not in this program.
-    #[error("this program was built without {0}")]
-    NotBuilt(&'static str),
+    #[error(transparent)]
+    NotBuilt(#[from] NotBuilt),
     /// Devices cannot be listed.
     #[error(transparent)]
     Devices(#[from] DevicesError),
@@ -40,14 +40,9 @@ pub enum RdmaError {
         /// Why.
         source: ListenError,
     },
-    /// No address of this machine leads to the peer.
-    #[error("no address of this machine leads to {peer}: {source}")]
-    NoRoute {
-        /// The peer.
-        peer: IpAddr,
-        /// The kernel's answer.
-        source: io::Error,
-    },
+    /// There is no address to connect from.
+    #[error("{0}")]
+    Local(#[from] LocalAddressError),
     /// There is no connection, or no longer.
     #[error("{peer}: {}", connection_words(error))]
     Connection {
@@ -137,6 +132,7 @@ impl RdmaError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::NotBuilt(_) | Self::Pin(_) => EXIT_USAGE,
+            Self::Local(LocalAddressError::Family { .. } | LocalAddressError::Own(_)) => EXIT_USAGE,
             _ => EXIT_FAILED,
         }
     }

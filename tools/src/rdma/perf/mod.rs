@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use block::parse_size;
 use clap::{Args, ValueEnum};
-use rdma::{EndpointOptions, PathMtu, Provider, ProviderChoice};
+use rdma::{EndpointOptions, PathMtu, Provider, ProviderChoice, ProviderTask, local_address};
 
-use super::address::{Target, local_address};
+use super::address::Target;
 use super::devices::Format;
 use super::error::RdmaError;
-use super::provider::{Task, with_provider};
+use super::provider::with_provider;
 use super::reactor::{Poll, Reactor, ReactorOptions};
 use super::{parse_mtu, parse_provider};
 use crate::affinity;
@@ -254,8 +254,8 @@ struct Serve<'a> {
     stop: &'a Stop,
 }
 
-impl Task for Serve<'_> {
-    type Output = ();
+impl ProviderTask for Serve<'_> {
+    type Output = Result<(), RdmaError>;
 
     fn run<P: Provider>(self, provider: &P) -> Result<(), RdmaError> {
         let endpoint =
@@ -273,8 +273,8 @@ struct Measure<'a> {
     stop: &'a Stop,
 }
 
-impl Task for Measure<'_> {
-    type Output = ();
+impl ProviderTask for Measure<'_> {
+    type Output = Result<(), RdmaError>;
 
     fn run<P: Provider>(self, provider: &P) -> Result<(), RdmaError> {
         let Self { options, load, stop, .. } = self;

@@ -9,7 +9,7 @@ use block::Timestamp;
 use dma::{DmaBuf, MemoryOptions, Pool, PoolOptions, Segment};
 use rdma::{
     ConnectionEvent, ConnectionParameters, Data, Device, Endpoint, InlineData, Outcome, Provider,
-    QueuePairId, QueuePairOptions, Receive, ReceiveSource, Rights, SendOp, SendWork,
+    ProviderTask, QueuePairId, QueuePairOptions, Receive, ReceiveSource, Rights, SendOp, SendWork,
 };
 
 use super::message::{Advertisement, MESSAGE_BYTES};
@@ -18,7 +18,6 @@ use super::{PingOptions, RECEIVES, SEND_DEPTH, chunk_bytes};
 use crate::bench::statistics::Latency;
 use crate::bench::stop::Stop;
 use crate::rdma::error::RdmaError;
-use crate::rdma::provider::Task;
 use crate::rdma::reactor::{Failure, Reactor};
 
 /// How long the server may take for its part of a ping. A server that was killed while it owed us a message is noticed by
@@ -39,8 +38,8 @@ pub struct Client<'a, W> {
     pub out: W,
 }
 
-impl<W: Write> Task for Client<'_, W> {
-    type Output = ();
+impl<W: Write> ProviderTask for Client<'_, W> {
+    type Output = Result<(), RdmaError>;
 
     fn run<P: Provider>(mut self, provider: &P) -> Result<(), RdmaError> {
         let mut session = Session::begin(provider, &self)?;

@@ -14,9 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
-use rdma::{EndpointOptions, PathMtu, ProviderChoice};
+use rdma::{EndpointOptions, PathMtu, ProviderChoice, local_address};
 
-use super::address::{Target, local_address};
+use super::address::Target;
 use super::error::RdmaError;
 use super::provider::with_provider;
 use super::reactor::{Poll, ReactorOptions};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use block::Timestamp;
 use dma::{MemoryOptions, Pool, PoolOptions};
 use rdma::{
-    Completion, ConnectionEvent, ConnectionParameters, Device, Endpoint, PrivateData, Provider,
+    Completion, ConnectionEvent, ConnectionParameters, Device, Endpoint, PrivateData, Provider, ProviderTask,
     QueuePairOptions, Receive, ReceiveSource, Request,
 };
 
@@ -16,7 +16,6 @@ use super::session::{DATA_CHUNKS, Session};
 use super::{BYTES_MAX, PingOptions, RECEIVES, SEND_DEPTH, chunk_bytes};
 use crate::bench::stop::Stop;
 use crate::rdma::error::RdmaError;
-use crate::rdma::provider::Task;
 use crate::rdma::reactor::{EventOf, Reactor};
 
 /// A client that is silent for longer makes way for another one: a client that was killed is noticed by nothing else.
@@ -37,8 +36,8 @@ pub struct Server<'a, W> {
     pub out: W,
 }
 
-impl<W: Write> Task for Server<'_, W> {
-    type Output = ();
+impl<W: Write> ProviderTask for Server<'_, W> {
+    type Output = Result<(), RdmaError>;
 
     fn run<P: Provider>(mut self, provider: &P) -> Result<(), RdmaError> {
         let mut reactor = Reactor::open(provider, self.listen.ip(), &self.options.reactor())?;
