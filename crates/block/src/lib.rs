@@ -39,7 +39,7 @@ pub use nvme_spec::{Lba, Status};
 pub use opener::{OpenError, OpenOptions, Opener, Openers};
 pub use queue::{BlockQueue, Completion, QueueOptions, Wait, WakeMode};
 pub use request::{BlockRange, Op, PieceMark, PieceMarker, Request, ReservationOp};
-pub use sleep::{SleepError, Sleeper, Waker};
+pub use sleep::{Interest, SleepError, Sleeper, Waker};
 pub use slice::{SliceDevice, SliceError};
 pub use split::{Split, SplitDevice};
 pub use time::{MonotonicClock, Timestamp};

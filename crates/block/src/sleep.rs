@@ -43,6 +43,27 @@ pub enum SleepError {
     Wait(io::Error),
 }
 
+/// What of a descriptor ends a sleep. Errors and the peer's end do in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// There is something to read.
+    Readable,
+    /// There is room to write.
+    Writable,
+    /// One of the two.
+    Either,
+}
+
+impl Interest {
+    fn flags(self) -> epoll::EventFlags {
+        match self {
+            Self::Readable => epoll::EventFlags::IN,
+            Self::Writable => epoll::EventFlags::OUT,
+            Self::Either => epoll::EventFlags::IN | epoll::EventFlags::OUT,
+        }
+    }
+}
+
 /// Sleeps on descriptors, for one thread.
 #[derive(Debug)]
 pub struct Sleeper {
@@ -77,8 +98,13 @@ impl Sleeper {
 
     /// Lets a descriptor end sleeps when it is readable, until it is closed or [`Self::remove`]d.
     pub fn add(&mut self, descriptor: RawFd) -> Result<(), SleepError> {
+        self.add_for(descriptor, Interest::Readable)
+    }
+
+    /// As [`Self::add`], for what is asked for.
+    pub fn add_for(&mut self, descriptor: RawFd, interest: Interest) -> Result<(), SleepError> {
         let mark = epoll::EventData::new_u64(u64::from(descriptor.unsigned_abs()));
-        with_borrowed(descriptor, |fd| epoll::add(&self.epoll, fd, mark, epoll::EventFlags::IN))
+        with_borrowed(descriptor, |fd| epoll::add(&self.epoll, fd, mark, interest.flags()))
     }
 
     /// No longer looks at a descriptor.
@@ -199,6 +225,21 @@ mod tests {
         let (clock, now) = soon();
         sleeper.sleep_until(now, now.after(Duration::from_millis(1))).unwrap();
         assert!(clock.now().since(now) >= Duration::from_millis(1));
+    }
+
+    #[test]
+    fn room_to_write_ends_a_sleep_where_that_was_asked_for() {
+        let mut sleeper = Sleeper::new().unwrap();
+        let empty = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        sleeper.add(empty.as_raw_fd()).unwrap();
+        let (clock, now) = soon();
+        sleeper.sleep_until(now, now.after(Duration::from_millis(1))).unwrap();
+        assert!(clock.now().since(now) >= Duration::from_millis(1));
+        for interest in [Interest::Writable, Interest::Either] {
+            sleeper.remove(empty.as_raw_fd()).unwrap();
+            sleeper.add_for(empty.as_raw_fd(), interest).unwrap();
+            sleeper.sleep_until(soon().1, Timestamp::NEVER).unwrap();
+        }
     }
 
     #[test]

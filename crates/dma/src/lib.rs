@@ -4,6 +4,7 @@
 //! - [`Region`]: a memory with a process-wide number, made known to IOMMU domains and RDMA protection domains.
 //! - [`Pool`]: a bounded number of equal chunks of one region; [`DmaBuf`] is a chunk with one owner, who may write it.
 //! - [`Segment`]: a shared view of a chunk; the CPU may only read it. Requests are made of segments, in a [`ScatterList`].
+//! - [`stream`]: between a socket and buffers without a copy of ours.
 //! - [`AddressTable`]: a domain's map from region to bus address (or key), read without a lock on the I/O path.
 //!
 //! The rule behind the split of [`DmaBuf`] and [`Segment`]: whoever submits a write gives up the only handle through
@@ -16,6 +17,7 @@ mod pool;
 mod region;
 mod scatter;
 mod segment;
+pub mod stream;
 
 pub use address_table::AddressTable;
 pub use array::{DmaArray, Word};
