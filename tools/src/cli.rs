@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use tracing::Level;
 
 use crate::bench::{self, BenchOptions};
+use crate::doctor::{self, DoctorOptions};
 use crate::drives::{self, DrivesCommand};
 use crate::nvme::{self, ErrorLogOptions, NvmeOptions};
 use crate::rdma::{self, RdmaCommand};
@@ -35,6 +36,8 @@ enum Command {
     /// Look at RDMA devices and try connections
     #[command(subcommand)]
     Rdma(RdmaCommand),
+    /// Look for what this machine lacks, what it means and how to mend it
+    Doctor(DoctorOptions),
     /// Show what a controller says of itself (Identify Controller)
     IdCtrl(NvmeOptions),
     /// Show what a controller says of a namespace (Identify Namespace)
@@ -62,6 +65,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Bench(options) => bench::command(&options),
         Command::Drives(command) => drives::command(&command),
         Command::Rdma(command) => rdma::command(&command),
+        Command::Doctor(options) => doctor::command(&options),
         Command::IdCtrl(options) => nvme::id_ctrl(&options),
         Command::IdNs(options) => nvme::id_ns(&options),
         Command::SmartLog(options) => nvme::smart_log(&options),

@@ -1,5 +1,6 @@
 //! The command `remora`: `remora bench` measures and verifies any block device, in fio's words; `remora drives` looks
-//! after NVMe drives, `remora id-ctrl` and its like ask them; `remora rdma` tries RDMA connections.
+//! after NVMe drives, `remora id-ctrl` and its like ask them; `remora rdma` tries RDMA connections; `remora doctor` says what
+//! the machine lacks.
 //!
 //! One module for each subcommand; [`devices`] is the one place that says which kinds of device there are.
 
@@ -7,6 +8,7 @@ mod affinity;
 pub mod bench;
 mod cli;
 pub mod devices;
+pub mod doctor;
 pub mod drives;
 pub mod nvme;
 pub mod rdma;

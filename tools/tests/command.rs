@@ -212,3 +212,15 @@ fn what_is_not_there_after_a_restart_is_missed() {
     ));
     assert!(stderr.contains("\n  0000  00 00 00 00 "), "{stderr}");
 }
+
+#[test]
+fn the_doctors_exit_code_is_its_verdict() {
+    let report = json("doctor");
+    assert!(report["findings"].as_array().unwrap().len() > 10);
+    for verdict in report["uses"].as_array().unwrap() {
+        let of = verdict["use"].as_str().unwrap();
+        let code = output(&format!("doctor {of}")).status.code();
+        assert_eq!(code, Some(if verdict["possible"] == true { 0 } else { 1 }), "{of}");
+    }
+    assert_eq!(output("doctor headache").status.code(), Some(2));
+}
