@@ -9,7 +9,7 @@ use crate::error::{LabError, Result};
 use crate::program::output_of;
 
 /// Packages whose programs go into the guest.
-const PACKAGES: &[&str] = &["remora-tools"];
+const PACKAGES: &[&str] = &["remora-tools", "target-daemon"];
 
 /// Our programs, and where cargo puts what it builds.
 #[derive(Clone, Debug)]

@@ -19,6 +19,7 @@ const KERNEL: &str = r"^linux-image-6\.12\.[0-9.]*\+deb[0-9]+-amd64-unsigned$";
 const GUEST_PACKAGES: &[&str] = &[
     "busybox-static",
     "dash",
+    "e2fsprogs",
     "fio",
     "ibverbs-providers",
     "ibverbs-utils",
@@ -30,6 +31,7 @@ const GUEST_PACKAGES: &[&str] = &[
     "qemu-utils",
     "rdmacm-utils",
     "util-linux",
+    "xfsprogs",
 ];
 
 /// Modules without which the guest does not reach its root file system; what these need is found by itself.

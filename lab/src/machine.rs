@@ -141,6 +141,16 @@ impl Machine {
         }
     }
 
+    /// So many processors. Linux's NVMe hosts make no more queues than these.
+    pub fn with_processors(self, processors: u32) -> Self {
+        Self { processors, ..self }
+    }
+
+    /// So much memory.
+    pub fn with_memory_mib(self, memory_mib: u32) -> Self {
+        Self { memory_mib, ..self }
+    }
+
     /// QEMU with this hardware; `home` is the guest's own directory, where the sockets and disks are.
     pub fn command(&self, image: &Image, home: &Path) -> Result<Command> {
         let mut qemu = image.toolbox().qemu();

@@ -1,6 +1,7 @@
 //! Captures of a wire, judged by two others than the product: tshark decodes them, and the lab computes each ICRC itself.
 
 mod icrc;
+mod nvme;
 mod pcap;
 
 use std::collections::BTreeMap;
@@ -14,15 +15,18 @@ use crate::program::output_of;
 
 /// How many packets of each kind a capture has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally(BTreeMap<&'static str, usize>);
+pub struct Tally(BTreeMap<String, usize>);
 
 /// What tshark is asked of each packet, in this order.
-const FIELDS: [&str; 5] = [
+const FIELDS: [&str; 8] = [
     "infiniband.bth.opcode",
     "infiniband.mad.attributeid",
     "infiniband.aeth.syndrome.opcode",
     "frame.number",
     "_ws.expert.message",
+    "nvme.cqe.status.sct",
+    "nvme.cqe.status.sc",
+    "_ws.col.Info",
 ];
 
 /// Not what an ICMP error quotes.
@@ -54,7 +58,8 @@ pub fn judge(image: &Image, file: &Path) -> Result<Tally> {
     for line in decoded.lines() {
         let fields: Vec<&str> = line.split('\t').collect();
         let kind = kind(&fields).map_err(|(frame, wrong)| complaint(file, frame, &wrong))?;
-        *tally.0.entry(kind).or_default() += 1;
+        tally.add(kind);
+        nvme::kinds(&fields[5..]).into_iter().for_each(|kind| tally.add(&kind));
     }
     let count = decoded.lines().count();
     ensure(count == packets.len(), || {
@@ -81,7 +86,8 @@ pub fn damaged(file: &Path) -> Result<PathBuf> {
 
 impl Tally {
     /// Fails unless there are so many of each kind at least: REQ, REP, RTU, REJ, DREQ, DREP and MRA; SEND, WRITE, READ and
-    /// RESPONSE; ACK, NAK and RNR.
+    /// RESPONSE; ACK, NAK and RNR; and what tshark calls the NVMe/RDMA messages of connections whose REQ was captured, such
+    /// as "NVMeOF Connect", "NVMe Write", "NVMeOF Data Request for Write", "NVMe CQE for Write".
     pub fn at_least(&self, minima: &[(&str, usize)]) -> Result<()> {
         let count = |kind: &str| self.0.get(kind).copied().unwrap_or_default();
         match minima.iter().find(|(kind, least)| count(kind) < *least) {
@@ -91,6 +97,17 @@ impl Tally {
             }
         }
     }
+
+    /// Fails when an NVMe command was refused other than these.
+    pub fn refused_only(&self, expected: &[&str]) -> Result<()> {
+        let refused = self.0.keys().filter(|kind| kind.starts_with(nvme::REFUSED));
+        let unexpected: Vec<_> = refused.filter(|kind| !expected.contains(&kind.as_str())).collect();
+        ensure(unexpected.is_empty(), || format!("{unexpected:?}, among {:?}", self.0))
+    }
+
+    fn add(&mut self, kind: &str) {
+        *self.0.entry(kind.to_owned()).or_default() += 1;
+    }
 }
 
 fn complaint(file: &Path, frame: impl Display, wrong: &str) -> LabError {
@@ -99,7 +116,7 @@ fn complaint(file: &Path, frame: impl Display, wrong: &str) -> LabError {
 
 /// What a packet is, or its frame and what is wrong with it.
 fn kind<'a>(fields: &[&'a str]) -> std::result::Result<&'static str, (&'a str, String)> {
-    let [opcode, attribute, syndrome, frame, expert] = *fields else {
+    let [opcode, attribute, syndrome, frame, expert, ..] = *fields else {
         return Err(("?", format!("tshark says {fields:?}")));
     };
     if !expert.is_empty() {

@@ -22,6 +22,13 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// Boots of which the last must succeed; see [`Lab::boot`].
 const BOOTS_MAX: u32 = 3;
 
+/// The guest's own shell scripts.
+const SHELL: [(&str, &str); 3] = [
+    ("start.sh", include_str!("start.sh")),
+    ("lib.sh", include_str!("lib.sh")),
+    ("nvmf.sh", include_str!("nvmf.sh")),
+];
+
 /// What every guest needs from the host.
 #[derive(Clone, Debug)]
 pub struct Lab {
@@ -91,7 +98,7 @@ impl Lab {
             let name = binary.file_name().unwrap_or_default();
             fs::copy(binary, share.join("bin").join(name)).about("copy", binary)?;
         }
-        for (name, text) in [("start.sh", include_str!("start.sh")), ("lib.sh", include_str!("lib.sh"))] {
+        for (name, text) in SHELL {
             let path = share.join("guest").join(name);
             fs::write(&path, text).about("write", &path)?;
         }

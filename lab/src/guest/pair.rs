@@ -43,17 +43,22 @@ impl Pair {
     /// Starts both at once. Their ends of the wire are up, with the addresses of [`LEFT`] and [`RIGHT`]; nobody speaks
     /// RDMA yet.
     pub fn boot(lab: &Lab) -> Result<Self> {
+        Self::boot_with(lab, [|machine| machine; 2])
+    }
+
+    /// The same with other hardware: of the left one, and of the right one.
+    pub fn boot_with(lab: &Lab, hardware: [fn(Machine) -> Machine; 2]) -> Result<Self> {
         let wire = tempfile::Builder::new().prefix("remora-wire-").tempdir();
         let wire = wire.about("create a directory in", &std::env::temp_dir())?;
         let socket = |side: Side| wire.path().join(side.name);
-        let boot = |side: Side, peer: Side| {
+        let boot = |side: Side, peer: Side, change: fn(Machine) -> Machine| {
             let end = WireEnd { local: socket(side), remote: socket(peer), number: side.number };
             let lab = Lab { logs: lab.logs.join(side.name), ..lab.clone() };
-            lab.boot(&Machine::on_wire(end))
+            lab.boot(&change(Machine::on_wire(end)))
         };
         let (left, right) = thread::scope(|scope| {
-            let left = scope.spawn(|| boot(LEFT, RIGHT));
-            let right = boot(RIGHT, LEFT);
+            let left = scope.spawn(|| boot(LEFT, RIGHT, hardware[0]));
+            let right = boot(RIGHT, LEFT, hardware[1]);
             (
                 left.join().unwrap_or_else(|_| Err(LabError::GuestGone("it was never started".to_owned()))),
                 right,

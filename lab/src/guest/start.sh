@@ -30,7 +30,7 @@ stty raw -echo <&3
 echo ready >&3
 while read -r number <&3; do
     (
-        sh -eu -c '. /lab/guest/lib.sh; . "$1"' sh /lab/run/$number.sh >/lab/run/$number.out 2>&1 </dev/null 3<&-
+        sh -eu -c '. /lab/guest/lib.sh; . /lab/guest/nvmf.sh; . "$1"' sh /lab/run/$number.sh >/lab/run/$number.out 2>&1 </dev/null 3<&-
         echo "done $number $?" >&3
     ) &
 done

@@ -9,7 +9,9 @@ mod hot_unplug;
 mod identify;
 mod interrupts;
 mod killed;
+mod linux_host;
 mod namespaces_change;
+mod nvmf_kernels;
 mod profile;
 mod rdma_bench;
 mod rdma_kernels;
@@ -83,6 +85,7 @@ pub const ALL: &[Scenario] = &[
     rdma_kernels::SCENARIO,
     rdma_soft_kernel::SCENARIO,
     rdma_verbs::SCENARIO,
+    nvmf_kernels::SCENARIO,
     bench::SCENARIO,
     // Last: the programs that it builds take the place of the others.
     rdma_bench::SCENARIO,
