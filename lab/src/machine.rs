@@ -146,11 +146,6 @@ impl Machine {
         Self { processors, ..self }
     }
 
-    /// So much memory.
-    pub fn with_memory_mib(self, memory_mib: u32) -> Self {
-        Self { memory_mib, ..self }
-    }
-
     /// QEMU with this hardware; `home` is the guest's own directory, where the sockets and disks are.
     pub fn command(&self, image: &Image, home: &Path) -> Result<Command> {
         let mut qemu = image.toolbox().qemu();
