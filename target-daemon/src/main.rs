@@ -1,3 +1,7 @@
 //! The program `remora-target`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    target_daemon::main(std::env::args_os())
+}

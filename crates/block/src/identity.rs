@@ -3,7 +3,8 @@
 use uuid::{Builder, Uuid};
 
 /// A UUID of version 8 (RFC 9562, 5.8) from FNV-1a in 128 bits over the parts. Never change it: hosts know devices by it.
-pub(crate) fn derive(parts: &[&[u8]]) -> Uuid {
+#[must_use]
+pub fn derive(parts: &[&[u8]]) -> Uuid {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let bytes = parts.iter().flat_map(|part| part.iter().copied().chain([0]));

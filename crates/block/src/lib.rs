@@ -33,6 +33,7 @@ pub use error::{ExtentsError, InvalidRequest, IoError, OpenQueueError, Outcome};
 pub use event::{Event, Incarnation};
 pub use file::{FileDevice, FileOptions};
 pub use geometry::{BlockSize, Geometry, Limits, WriteCache};
+pub use identity::derive as derive_uuid;
 pub use mem::MemDevice;
 pub use null::NullDevice;
 pub use nvme_spec::{Lba, Status};
