@@ -81,7 +81,7 @@ impl Checker<'_, '_> {
             buffers: self.buffers(&file.buffers),
             limits,
             metrics: self.parsed(file.metrics.as_ref(), read_metrics),
-            control: self.parsed(file.control.as_ref(), read_control).unwrap_or_else(ControlPath::default),
+            control: self.parsed(file.control.as_ref(), read_control).unwrap_or_default(),
             state_dir: file.state_dir,
             log: self.parsed(file.log.as_ref(), read_level).unwrap_or(Level::INFO),
             drain_timeout: self.drain_timeout(file.drain_timeout_s.as_ref()),
