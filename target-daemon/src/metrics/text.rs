@@ -187,7 +187,8 @@ struct Histogram(LatencyHistogram);
 impl EncodeMetric for Histogram {
     #[allow(clippy::cast_precision_loss, reason = "a sum of so many nanoseconds needs no more digits")]
     fn encode(&self, mut encoder: prometheus_client::encoding::MetricEncoder<'_>) -> fmt::Result {
-        let end_s = |bucket| LatencyHistogram::bucket_end_us(bucket).map_or(f64::MAX, |us| us as f64 / 1e6);
+        let end_s =
+            |bucket| LatencyHistogram::bucket_end_us(bucket).map_or(f64::INFINITY, |us| us as f64 / 1e6);
         let buckets: [(f64, u64); LATENCY_BUCKETS] =
             std::array::from_fn(|bucket| (end_s(bucket), self.0.counts[bucket]));
         let sum_s = self.0.sum_ns as f64 / 1e9;
