@@ -1,7 +1,7 @@
 //! The log: lines on standard error, at most so many of one kind in a while.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,7 +32,8 @@ impl Log {
     pub(crate) fn start(level: Level, clock: MonotonicClock) -> Self {
         let limiter = Arc::new(Limiter::new(level, clock));
         let filter = Limited(Arc::clone(&limiter));
-        let lines = fmt::layer().with_target(false).with_writer(io::stderr).with_filter(filter);
+        let lines = fmt::layer().with_target(false).with_ansi(io::stderr().is_terminal());
+        let lines = lines.with_writer(io::stderr).with_filter(filter);
         // It only fails when there is another already.
         let _ = registry().with(lines).try_init();
         Self { limiter }

@@ -65,18 +65,19 @@ impl Daemon {
         namespace: &Namespace,
         engine: &EngineStatus,
     ) -> NamespaceStatus {
-        let exported = self.serving.exported(key);
+        let info = self.serving.exported(key).map(|exported| &exported.info);
+        let simple = |nguid| Uuid::from_bytes(nguid).simple().to_string();
         let status = NamespaceStatus {
             nsid: key.nsid.0,
             device: namespace.device.to_string(),
-            state: NamespaceState::Failed,
+            state: if info.is_some() { NamespaceState::Exported } else { NamespaceState::Failed },
             error: self.serving.failed().get(key).cloned(),
             is_added: self.changes.added.contains_key(key),
             read_only: namespace.read_only,
-            uuid: exported.and_then(|exported| exported.info.uuid).map(|uuid| uuid.to_string()),
-            nguid: exported
-                .and_then(|exported| exported.info.nguid)
-                .map(|nguid| Uuid::from_bytes(nguid).simple().to_string()),
+            block_bytes: info.map_or(0, |info| info.geometry.block_size.bytes()),
+            blocks: info.map_or(0, |info| info.geometry.blocks),
+            uuid: info.and_then(|info| info.uuid).map(|uuid| uuid.to_string()),
+            nguid: info.and_then(|info| info.nguid).map(simple),
             ..Default::default()
         };
         let is_it = |view: &&NamespaceView| view.subsystem == key.nqn && view.nsid == key.nsid;
