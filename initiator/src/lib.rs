@@ -12,7 +12,7 @@
 //!                             HostController
 //! ```
 //!
-//! [`AdminClient`] and [`discover`] are for tools.
+//! [`AdminClient`] and [`discover`] are for tools. [`nbd`] is for programs that we did not write.
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ mod handle;
 mod identity;
 mod lane;
 mod namespace;
+pub mod nbd;
 mod open;
 mod options;
 mod port;

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use libc::{c_int, iovec, msghdr};
@@ -90,16 +91,16 @@ impl<'a> Gather<'a> {
     }
 }
 
-/// Receives without blocking: into the buffers from their byte `skip` on, then into `rest`. Returns how many bytes came;
-/// 0 means that the peer sends no more (if there was room at all).
+/// Receives without blocking: into the bytes `within` of the buffers, which count as one, then into `rest`. Returns how many
+/// bytes came; 0 means that the peer sends no more (if there was room at all).
 pub fn receive(
     socket: BorrowedFd<'_>,
     buffers: &mut [DmaBuf],
-    skip: u64,
+    within: Range<u64>,
     rest: &mut [u8],
 ) -> io::Result<usize> {
     let mut parts = Parts::new();
-    if !add_buffers(&mut parts, buffers, skip) {
+    if !add_buffers(&mut parts, buffers, within) {
         parts.push(iovec { iov_base: rest.as_mut_ptr().cast(), iov_len: rest.len() });
     }
     let mut message = header(&mut parts);
@@ -109,20 +110,21 @@ pub fn receive(
     usize::try_from(answer).map_err(|_| io::Error::last_os_error())
 }
 
-/// Adds what lies behind the first `skip` bytes; `true` if there is no room for anything that follows.
-fn add_buffers(parts: &mut Parts, buffers: &[DmaBuf], skip: u64) -> bool {
-    let mut skip = skip;
+/// Adds the bytes `within` of the buffers; `true` if there is no room for anything that follows.
+fn add_buffers(parts: &mut Parts, buffers: &[DmaBuf], within: Range<u64>) -> bool {
+    let mut begin = 0;
     for buffer in buffers {
-        let bytes = u64::from(buffer.bytes());
-        let here = skip.min(bytes);
-        skip -= here;
-        let left = usize::try_from(bytes - here).unwrap_or(0);
-        if left == 0 {
+        let end = begin + u64::from(buffer.bytes());
+        let (from, to) = (within.start.clamp(begin, end), within.end.clamp(begin, end));
+        let offset = buffer.region_offset() + (from - begin);
+        begin = end;
+        let bytes = usize::try_from(to.saturating_sub(from)).unwrap_or(0);
+        if bytes == 0 {
             continue;
         }
         // Memory that the CPU cannot reach ends the list: nothing can be received there, nor behind it.
-        let Ok(at) = buffer.memory().address(buffer.region_offset() + here, left) else { return true };
-        parts.push(iovec { iov_base: at.as_ptr().cast(), iov_len: left });
+        let Ok(at) = buffer.memory().address(offset, bytes) else { return true };
+        parts.push(iovec { iov_base: at.as_ptr().cast(), iov_len: bytes });
         if parts.len() == STREAM_PARTS_MAX {
             return true;
         }
@@ -189,17 +191,17 @@ mod tests {
         let mut buffers = [pool.take().unwrap(), pool.take().unwrap()];
         buffers[1].truncate(4);
         let mut rest = [0; 8];
-        assert!(would_block(&receive(ours.as_fd(), &mut buffers, 0, &mut rest).unwrap_err()));
+        assert!(would_block(&receive(ours.as_fd(), &mut buffers, 0..12, &mut rest).unwrap_err()));
         theirs.write_all(b"abcdefgh!").unwrap();
-        assert_eq!(receive(ours.as_fd(), &mut buffers, 5, &mut rest).unwrap(), 9);
+        assert_eq!(receive(ours.as_fd(), &mut buffers, 5..11, &mut rest).unwrap(), 9);
         let mut found = [0; 3];
         buffers[0].read(5, &mut found).unwrap();
         assert_eq!(&found, b"abc");
         let mut found = [0; 4];
         buffers[1].read(0, &mut found).unwrap();
-        assert_eq!((&found, &rest[..2]), (b"defg", &b"h!"[..]));
+        assert_eq!((&found, &rest[..3]), (b"def\0", &b"gh!"[..]));
         drop(theirs);
-        assert_eq!(receive(ours.as_fd(), &mut [], 0, &mut rest).unwrap(), 0);
+        assert_eq!(receive(ours.as_fd(), &mut [], 0..0, &mut rest).unwrap(), 0);
     }
 
     #[test]
@@ -209,9 +211,9 @@ mod tests {
         let mut buffers: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         theirs.write_all(&[7; 300]).unwrap();
         let mut rest = [0; 8];
-        assert_eq!(receive(ours.as_fd(), &mut buffers, 0, &mut rest).unwrap(), 4 * STREAM_PARTS_MAX);
+        assert_eq!(receive(ours.as_fd(), &mut buffers, 0..280, &mut rest).unwrap(), 4 * STREAM_PARTS_MAX);
         assert_eq!(rest, [0; 8]);
-        assert_eq!(receive(ours.as_fd(), &mut buffers, 4 * 64, &mut rest).unwrap(), 24 + 8);
+        assert_eq!(receive(ours.as_fd(), &mut buffers, 256..280, &mut rest).unwrap(), 24 + 8);
     }
 
     #[test]

@@ -1,0 +1,420 @@
+//! The loop over clients and the device, and how it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use block::{BlockDevice, MonotonicClock, Sleeper, Timestamp, Wait, Waker};
+
+use super::client::Client;
+use super::clients::{ClientKey, Clients, MemoryLine};
+use super::counters::add;
+use super::engine::{Answer, DeviceEnd, Engine, Order};
+use super::listener::Listener;
+use super::{DEPTH, Poll, ServerError, ServerOptions, Shared, StopError};
+use crate::nbd::command::Command;
+use crate::nbd::export::Export;
+
+/// How long an idle thread looks again before it asks whether it may sleep: about what a wake-up costs.
+const SPIN_NS_MAX: u64 = 20_000;
+
+/// A busy thread looks for new clients this often, in turns. An idle one is woken.
+const ACCEPT_TURNS: u64 = 256;
+
+/// A client that was silent for so many turns is looked at only every [`QUIET_TURNS_SKIPPED`] turns while others are busy.
+const QUIET_TURNS: u32 = 64;
+const QUIET_TURNS_SKIPPED: u64 = 16;
+
+/// Clients accepted in one turn.
+const ACCEPTS_PER_TURN: usize = 16;
+
+/// How long a client may hold memory and do nothing while others wait for it.
+const STALL_NS_MAX: u64 = 10_000_000_000;
+
+/// How often that is looked at.
+const STALL_TICK_NS: u64 = 1_000_000_000;
+
+/// How long commands that are under way may take when the server stops. The device's own deadlines are shorter, except that
+/// a remote one may be held until its target is back.
+const DRAIN_NS_MAX: u64 = 10_000_000_000;
+
+/// How long writes whose data is on its way may take then.
+const RECEIVE_NS_MAX: u64 = 1_000_000_000;
+
+/// How long the last flush may take.
+const FLUSH_NS_MAX: u64 = 30_000_000_000;
+
+/// How long clients may take to get their last replies, and to close.
+const PART_NS_MAX: u64 = 3_000_000_000;
+
+/// ```text
+///   Serving ─ stop, device gone ─► Draining ─ all ended, or time ─► Flushing ─ flushed, or time ─► Parting ─► Done
+/// ```
+///
+/// Draining: new commands are answered with ESHUTDOWN. Flushing: so they are, and the device makes durable what was
+/// acknowledged. Parting: replies go out, then the connections are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Draining { since: Timestamp },
+    Flushing { until: Timestamp },
+    Parting { until: Timestamp },
+    Done,
+}
+
+/// The thread's state.
+pub(super) struct Reactor {
+    engine: Engine,
+    clients: Clients,
+    line: MemoryLine,
+    listeners: Vec<Listener>,
+    sleeper: Sleeper,
+    clock: MonotonicClock,
+    shared: Arc<Shared>,
+    poll: Poll,
+    clients_max: usize,
+    phase: Phase,
+    /// What did not go well.
+    error: Option<StopError>,
+    keys: Vec<ClientKey>,
+    turns: u64,
+    has_slept: bool,
+    has_warned_full: bool,
+    busy_at: Timestamp,
+}
+
+impl Reactor {
+    pub(super) fn new(
+        device: Arc<dyn BlockDevice>,
+        export: Export,
+        options: ServerOptions,
+        listeners: Vec<Listener>,
+        shared: Arc<Shared>,
+    ) -> Result<Self, ServerError> {
+        let mut sleeper = Sleeper::new()?;
+        let counters = Arc::clone(&shared.counters);
+        let engine = Engine::new(device, export, DEPTH, counters, sleeper.waker())?;
+        let mut descriptors: Vec<_> = listeners.iter().map(Listener::descriptor).collect();
+        engine.wake_descriptors(&mut descriptors);
+        descriptors.into_iter().try_for_each(|descriptor| sleeper.add(descriptor))?;
+        let clock = MonotonicClock::start();
+        Ok(Self {
+            engine,
+            clients: Clients::default(),
+            line: MemoryLine::default(),
+            listeners,
+            sleeper,
+            clock,
+            shared,
+            poll: options.poll,
+            clients_max: options.clients_max,
+            phase: Phase::Serving,
+            error: None,
+            keys: Vec::new(),
+            turns: 0,
+            has_slept: true,
+            has_warned_full: false,
+            busy_at: clock.now(),
+        })
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        self.sleeper.waker()
+    }
+
+    /// Until it is stopped, or the device is gone.
+    pub(super) fn run(mut self) -> Result<(), StopError> {
+        while self.phase != Phase::Done {
+            let now = self.clock.now();
+            if self.turn(now) {
+                self.busy_at = now;
+            } else if self.phase != Phase::Done {
+                self.wait(now)?;
+            }
+        }
+        self.error.map_or(Ok(()), Err)
+    }
+
+    /// Looks at everything once. Whether anything happened.
+    fn turn(&mut self, now: Timestamp) -> bool {
+        self.turns += 1;
+        let mut happened = self.advance(now);
+        if self.has_slept || self.turns.is_multiple_of(ACCEPT_TURNS) {
+            happened |= self.accept(now);
+        }
+        self.clients.keys(&mut self.keys);
+        happened |= self.take_in(now);
+        happened |= self.engine.turn(now);
+        happened |= self.deliver();
+        happened |= self.send(now);
+        self.has_slept = false;
+        happened
+    }
+
+    fn take_in(&mut self, now: Timestamp) -> bool {
+        let looks_at_all = self.has_slept || self.turns.is_multiple_of(QUIET_TURNS_SKIPPED);
+        let mut happened = false;
+        for key in &self.keys {
+            let Some(client) = self.clients.get_mut(*key) else { continue };
+            if client.quiet_turns >= QUIET_TURNS && !looks_at_all {
+                continue;
+            }
+            if client.take_in(*key, &mut self.engine, &mut self.line, now) {
+                client.quiet_turns = 0;
+                happened = true;
+            } else {
+                client.quiet_turns = client.quiet_turns.saturating_add(1);
+            }
+        }
+        happened
+    }
+
+    /// Hands what has ended to whoever asked for it.
+    fn deliver(&mut self) -> bool {
+        let mut any = false;
+        let losses = self.engine.losses();
+        while let Some(finished) = self.engine.pop_finished() {
+            any = true;
+            match finished.order.client {
+                Some(key) => {
+                    // A client that has gone needs no answer.
+                    if let Some(client) = self.clients.get_mut(key) {
+                        client.answer(finished, losses);
+                        client.quiet_turns = 0;
+                    }
+                }
+                None => self.on_flushed(&finished.answer),
+            }
+        }
+        any
+    }
+
+    fn send(&mut self, now: Timestamp) -> bool {
+        let mut any = false;
+        for index in 0..self.keys.len() {
+            let key = self.keys[index];
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            any |= client.send(now);
+            client.look_at_time(now);
+            if client.is_gone() {
+                any = true;
+                self.remove(key);
+            }
+        }
+        any
+    }
+
+    fn remove(&mut self, key: ClientKey) {
+        self.line.leave(key);
+        if let Some(client) = self.clients.remove(key) {
+            if client.interest.is_some() {
+                // Closing would do; this keeps the books.
+                let _ = self.sleeper.remove(client.descriptor());
+            }
+            self.count_clients();
+        }
+    }
+
+    fn count_clients(&self) {
+        self.shared.counters.clients.store(self.clients.len() as u64, Ordering::Relaxed);
+    }
+
+    fn accept(&mut self, now: Timestamp) -> bool {
+        let mut any = false;
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                match self.listeners[index].accept() {
+                    Ok(None) => break,
+                    Ok(Some(Ok(socket))) => self.let_in(socket, now),
+                    Ok(Some(Err(stranger))) => {
+                        tracing::warn!("user {} was turned away: the socket is its owner's", stranger.uid);
+                    }
+                    Err(error) => {
+                        tracing::warn!("a client cannot be accepted: {error}");
+                        break;
+                    }
+                }
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn let_in(&mut self, socket: std::os::fd::OwnedFd, now: Timestamp) {
+        if self.clients.len() >= self.clients_max {
+            if !self.has_warned_full {
+                self.has_warned_full = true;
+                tracing::warn!("a client was turned away: there are {} (said once)", self.clients_max);
+            }
+            return;
+        }
+        self.clients.insert(Client::new(socket, self.engine.losses(), now));
+        add(&self.shared.counters.accepted, 1);
+        self.count_clients();
+    }
+
+    /// Spins, or sleeps until something can happen.
+    fn wait(&mut self, now: Timestamp) -> Result<(), StopError> {
+        if self.poll == Poll::Always || now.ns_since(self.busy_at) < SPIN_NS_MAX {
+            if self.engine.under_way() > 0 {
+                // The device may be a thread of this machine.
+                std::thread::yield_now();
+            }
+            std::hint::spin_loop();
+            return Ok(());
+        }
+        match self.engine.prepare_wait(now) {
+            Wait::Poll => std::thread::yield_now(),
+            Wait::Until(poll_at) => {
+                self.set_interests();
+                let until = poll_at.min(self.look_at(now));
+                self.sleeper.sleep_until(now, until)?;
+                self.has_slept = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps for what each client can go on with, and for nothing else: a full one would end each sleep at once.
+    fn set_interests(&mut self) {
+        self.clients.keys(&mut self.keys);
+        for key in &self.keys {
+            let Some(client) = self.clients.get_mut(*key) else { continue };
+            let wanted = client.wanted_interest();
+            if wanted == client.interest {
+                continue;
+            }
+            let descriptor = client.descriptor();
+            let removed = match client.interest {
+                Some(_) => self.sleeper.remove(descriptor),
+                None => Ok(()),
+            };
+            let added =
+                wanted.map_or(Ok(()), |interest| self.sleeper.add_for(descriptor, interest)).and(removed);
+            client.interest = wanted;
+            if let Err(error) = added {
+                client.drop_because(&error);
+            }
+        }
+    }
+
+    /// When to look again though nothing wakes us.
+    fn look_at(&self, now: Timestamp) -> Timestamp {
+        let clients = self.clients.iter().map(Client::look_at).min().unwrap_or(Timestamp::NEVER);
+        let line = match self.line.first() {
+            Some(_) => now.after_ns(STALL_TICK_NS),
+            None => Timestamp::NEVER,
+        };
+        let phase = match self.phase {
+            Phase::Serving | Phase::Done => Timestamp::NEVER,
+            Phase::Draining { .. } => now.after_ns(RECEIVE_NS_MAX),
+            Phase::Flushing { until } | Phase::Parting { until } => until,
+        };
+        clients.min(line).min(phase)
+    }
+
+    /// What time and the owner ask for. Whether anything happened.
+    fn advance(&mut self, now: Timestamp) -> bool {
+        if self.line.first().is_some() {
+            self.drop_stalled(now);
+        }
+        let before = self.phase;
+        match before {
+            Phase::Serving => self.look_for_end(now),
+            Phase::Draining { since } => self.drain(since, now),
+            Phase::Flushing { until } if now >= until => {
+                self.note(StopError::NotFlushed { reason: "it took too long" });
+                self.part(now);
+            }
+            Phase::Parting { until } if now >= until || self.clients.len() == 0 => self.phase = Phase::Done,
+            Phase::Flushing { .. } | Phase::Parting { .. } | Phase::Done => {}
+        }
+        self.phase != before
+    }
+
+    /// Others wait for memory: whoever holds some and does nothing has to go.
+    fn drop_stalled(&mut self, now: Timestamp) {
+        self.clients.keys(&mut self.keys);
+        for key in &self.keys {
+            let Some(client) = self.clients.get_mut(*key) else { continue };
+            if client.stalled_ns(now) >= STALL_NS_MAX {
+                client.drop_because(
+                    &"it holds memory that others wait for, and takes no replies or sends no data",
+                );
+            }
+        }
+    }
+
+    fn look_for_end(&mut self, now: Timestamp) {
+        let device_end = self.engine.device_end();
+        if device_end.is_none() && !self.shared.stop.load(Ordering::Acquire) {
+            return;
+        }
+        match device_end {
+            Some(DeviceEnd::Removed) => self.note(StopError::Removed),
+            Some(DeviceEnd::Reformatted) => self.note(StopError::Reformatted),
+            None => {}
+        }
+        for listener in self.listeners.drain(..) {
+            // Closing would do; this keeps the books.
+            let _ = self.sleeper.remove(listener.descriptor());
+        }
+        self.clients.keys(&mut self.keys);
+        for key in &self.keys {
+            if let Some(client) = self.clients.get_mut(*key) {
+                client.stop(&self.engine);
+            }
+            self.line.leave(*key);
+        }
+        self.phase = Phase::Draining { since: now };
+    }
+
+    fn drain(&mut self, since: Timestamp, now: Timestamp) {
+        let elapsed_ns = now.ns_since(since);
+        let is_receiving = self.clients.iter().any(Client::is_receiving);
+        let is_late = elapsed_ns >= DRAIN_NS_MAX;
+        if self.engine.under_way() > 0 && !is_late {
+            return;
+        }
+        if is_receiving && elapsed_ns < RECEIVE_NS_MAX {
+            return;
+        }
+        if self.engine.under_way() > 0 {
+            self.note(StopError::Unfinished { commands: self.engine.under_way() });
+        }
+        if self.engine.export().is_read_only || self.engine.device_end() == Some(DeviceEnd::Removed) {
+            return self.part(now);
+        }
+        let flush = Order { client: None, cookie: 0, command: Command::Flush };
+        self.engine.begin_own(flush);
+        self.phase = Phase::Flushing { until: now.after_ns(FLUSH_NS_MAX) };
+    }
+
+    /// The last flush has ended.
+    fn on_flushed(&mut self, answer: &Answer) {
+        if let Answer::Refused(refusal) = answer {
+            self.note(StopError::NotFlushed { reason: refusal.sentence });
+        }
+        if let Phase::Flushing { .. } = self.phase {
+            self.part(self.clock.now());
+        }
+    }
+
+    fn part(&mut self, now: Timestamp) {
+        self.clients.keys(&mut self.keys);
+        for key in &self.keys {
+            if let Some(client) = self.clients.get_mut(*key) {
+                client.leave();
+            }
+        }
+        self.phase = Phase::Parting { until: now.after_ns(PART_NS_MAX) };
+    }
+
+    /// The first thing that went wrong is told.
+    fn note(&mut self, error: StopError) {
+        if self.error.is_some() {
+            tracing::warn!("{error}");
+        } else {
+            self.error = Some(error);
+        }
+    }
+}
