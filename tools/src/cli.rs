@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing::Level;
 
+use crate::attach::{self, AttachOptions, AttachmentsOptions, DetachOptions};
 use crate::bench::{self, BenchOptions};
 use crate::doctor::{self, DoctorOptions};
 use crate::drives::{self, DrivesCommand};
@@ -30,6 +31,12 @@ struct Cli {
 enum Command {
     /// Measure a block device, and verify what it returns
     Bench(Box<BenchOptions>),
+    /// Attach a device for other programs, through NBD
+    Attach(AttachOptions),
+    /// List attachments
+    Attachments(AttachmentsOptions),
+    /// End an attachment
+    Detach(DetachOptions),
     /// Look after NVMe drives
     #[command(subcommand)]
     Drives(DrivesCommand),
@@ -63,6 +70,9 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     tracing_subscriber::fmt().with_max_level(Level::WARN).with_target(false).with_writer(io::stderr).init();
     match cli.command {
         Command::Bench(options) => bench::command(&options),
+        Command::Attach(options) => attach::attach(&options),
+        Command::Attachments(options) => attach::attachments(&options),
+        Command::Detach(options) => attach::detach(&options),
         Command::Drives(command) => drives::command(&command),
         Command::Rdma(command) => rdma::command(&command),
         Command::Doctor(options) => doctor::command(&options),

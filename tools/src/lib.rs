@@ -5,6 +5,7 @@
 //! One module for each subcommand; [`devices`] is the one place that says which kinds of device there are.
 
 mod affinity;
+pub mod attach;
 pub mod bench;
 mod cli;
 pub mod devices;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -33,6 +34,28 @@ impl Address {
     pub fn is_remote(&self) -> bool {
         matches!(self, Self::Tcp(address) if !address.ip().is_loopback())
     }
+
+    /// How NBD's clients name it (the NBD project's doc/uri.md).
+    #[must_use]
+    pub fn uri(&self) -> String {
+        match self {
+            Self::Unix(path) => format!("nbd+unix:///?socket={}", escaped(path.as_os_str().as_bytes())),
+            Self::Tcp(address) => format!("nbd://{address}"),
+        }
+    }
+}
+
+/// A query's value, with `%XX` for whatever has a meaning in URIs.
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"/._-~".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
 }
 
 impl FromStr for Address {
@@ -93,6 +116,13 @@ mod tests {
         assert!(!"tcp:10809".parse::<Address>().unwrap().is_remote());
         assert!("tcp:0.0.0.0:10809".parse::<Address>().unwrap().is_remote());
         assert!(!"unix:a".parse::<Address>().unwrap().is_remote());
+    }
+
+    #[test]
+    fn clients_are_told_a_uri() {
+        let uri = |text: &str| text.parse::<Address>().unwrap().uri();
+        assert_eq!(uri("unix:/run/a b&c.sock"), "nbd+unix:///?socket=/run/a%20b%26c.sock");
+        assert_eq!(uri("tcp:[::1]:10809"), "nbd://[::1]:10809");
     }
 
     #[test]

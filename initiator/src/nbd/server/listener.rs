@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -122,9 +122,11 @@ fn listen_unix(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A socket's file that nobody listens at.
+/// A socket's file that nobody listens at. The kernel refuses connections to files of other kinds in the same words, and
+/// those are not ours to remove.
 fn is_stale(path: &Path) -> bool {
-    UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 impl Drop for Listener {

@@ -154,6 +154,7 @@ pub enum StopError {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    has_ended: AtomicBool,
     counters: Arc<Counters>,
 }
 
@@ -222,7 +223,7 @@ impl Server {
     /// Whether it has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.shared.has_ended.load(Ordering::Acquire)
     }
 
     /// Waits until it has ended: after [`Self::stop`], or when the device is gone.
@@ -257,7 +258,7 @@ fn claim(device: &dyn BlockDevice, export: &Export) -> Result<Claim, ServerError
 /// The thread. Whoever waits for its end is called when all of it has gone, the device's queue included.
 fn run(setup: Setup, ready: &SyncSender<Result<Waker, ServerError>>) -> Result<(), StopError> {
     let on_end = setup.options.on_end.clone();
-    let (claim, device) = (setup.claim, Arc::clone(&setup.device));
+    let (claim, device, shared) = (setup.claim, Arc::clone(&setup.device), Arc::clone(&setup.shared));
     let made = Reactor::new(setup.device, setup.export, setup.options, setup.listeners, setup.shared);
     let answer = match made {
         Ok(reactor) => {
@@ -271,6 +272,7 @@ fn run(setup: Setup, ready: &SyncSender<Result<Waker, ServerError>>) -> Result<(
         }
     };
     drop((claim, device));
+    shared.has_ended.store(true, Ordering::Release);
     if let Some(waker) = on_end {
         waker.wake();
     }
