@@ -20,6 +20,7 @@ mod export;
 mod hub;
 mod log;
 mod metrics;
+mod reactor;
 mod signals;
 mod state;
 

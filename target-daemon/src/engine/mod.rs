@@ -3,13 +3,17 @@
 //! An [`Engine`] serves what it is told to: subsystems, hosts, namespaces on block devices. All methods may be called from any
 //! thread at any time; none of them stops I/O of what it does not concern.
 
+mod changes;
 mod error;
+mod open;
 mod options;
 mod status;
+mod threads;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use block::{BlockDevice, Waker};
@@ -27,23 +31,22 @@ pub use status::{
     LatencyHistogram, NamespaceView, ReactorView,
 };
 
-use crate::hub::Hub;
+use self::changes::Changes;
+use crate::hub::{Hub, Message};
+
+/// Most events that wait to be polled.
+pub const EVENTS_MAX: usize = 1024;
 
 /// A target that runs. Dropping it ends it at once; [`Self::drain`] lets I/O end first.
 #[derive(Debug)]
 pub struct Engine {
     hub: Arc<Hub>,
+    changes: Changes,
     listening: Vec<SocketAddr>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Engine {
-    /// Opens the RDMA devices of the listeners' addresses and starts the threads. From then on hosts can connect, and find
-    /// what is added.
-    pub fn start(options: EngineOptions) -> Result<Self, EngineError> {
-        let hub = Arc::new(Hub::new(&options)?);
-        Ok(Self { hub, listening: options.listeners })
-    }
-
     /// Where hosts can connect to: a wildcard has become addresses.
     #[must_use]
     pub fn listening(&self) -> &[SocketAddr] {
@@ -57,7 +60,7 @@ impl Engine {
 
     /// Serves a subsystem no longer: its controllers are dropped, and its namespaces removed.
     pub fn remove_subsystem(&self, nqn: &Nqn) -> Result<(), ExportError> {
-        Ok(self.hub.remove_subsystem(nqn)?)
+        self.changes.remove_subsystem(nqn)
     }
 
     /// Changes who may attach to a subsystem; a host that is attached and may no longer is dropped.
@@ -78,17 +81,16 @@ impl Engine {
         info: NamespaceInfo,
         device: Arc<dyn BlockDevice>,
     ) -> Result<(), ExportError> {
-        drop(device);
-        Ok(self.hub.add_namespace(nqn, info)?)
+        self.changes.add(nqn, info, device)
     }
 
     /// Exports a namespace no longer. Hosts are told; what is being carried out ends, or is abandoned when it takes too long;
     /// then queues and the handle of the device are dropped.
     pub fn remove_namespace(&self, nqn: &Nqn, nsid: Nsid) -> Result<(), ExportError> {
-        Ok(self.hub.remove_namespace(nqn, nsid)?)
+        self.changes.remove(nqn, nsid)
     }
 
-    /// How everything is.
+    /// How everything is. Numbers of reactors are at most a tenth of a second old.
     #[must_use]
     pub fn status(&self) -> EngineStatus {
         self.hub.status()
@@ -109,9 +111,17 @@ impl Engine {
     /// not done after `patience` is abandoned. Whether all was done in time.
     #[must_use]
     pub fn drain(self, patience: Duration) -> bool {
-        patience > Duration::ZERO
+        self.changes.drain(patience)
     }
 }
 
-/// Most events that wait to be polled.
-pub const EVENTS_MAX: usize = 1024;
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.hub.mailboxes().iter().for_each(|mailbox| mailbox.send(Message::Stop));
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a reactor has panicked");
+            }
+        }
+    }
+}

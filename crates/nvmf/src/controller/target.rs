@@ -141,13 +141,20 @@ impl Target {
         }
     }
 
-    /// Exports a namespace; hosts that are attached are told.
-    pub fn add_namespace(&mut self, nqn: &Nqn, info: NamespaceInfo) -> Result<(), NamespaceError> {
+    /// Whether [`Self::add_namespace`] would take it.
+    pub fn check_namespace(&self, nqn: &Nqn, info: &NamespaceInfo) -> Result<(), NamespaceError> {
         info.check()?;
-        let subsystem = self.subsystem_mut(nqn)?;
+        let subsystem = self.domain.subsystems.get(nqn).ok_or(NamespaceError::NoSubsystem)?;
         if subsystem.namespaces.get(info.nsid).is_some() {
             return Err(NamespaceError::Exists(info.nsid));
         }
+        Ok(())
+    }
+
+    /// Exports a namespace; hosts that are attached are told.
+    pub fn add_namespace(&mut self, nqn: &Nqn, info: NamespaceInfo) -> Result<(), NamespaceError> {
+        self.check_namespace(nqn, &info)?;
+        let subsystem = self.subsystem_mut(nqn)?;
         subsystem.namespaces = subsystem.namespaces.with(info);
         self.namespace_changed(nqn, info.nsid);
         Ok(())

@@ -174,16 +174,21 @@ impl IoQueue {
 
     /// Takes a command.
     pub fn handle_command(&mut self, capsule: &CommandCapsule<'_>) -> IoAction {
+        self.handle_entry(&capsule.sqe, capsule.data.len())
+    }
+
+    /// Takes a command whose in-capsule data stays where it is: in memory that others may write, to which no reference can be.
+    #[inline]
+    pub fn handle_entry(&mut self, sqe: &Sqe, in_capsule: usize) -> IoAction {
         if let Err(violation) = self.flow.take() {
             return IoAction::Fatal(violation);
         }
-        let sqe = &capsule.sqe;
         let pointer = DataPointer::read(sqe);
         let invalidate = pointer.ok().and_then(|pointer| pointer.invalidate());
         if sqe.opcode() == FABRICS_OPCODE {
             return self.handle_fabrics(sqe, invalidate);
         }
-        match self.prepare(sqe, pointer, capsule.data.len()) {
+        match self.prepare(sqe, pointer, in_capsule) {
             Ok((work, transfer)) => self.begin(sqe.cid(), invalidate, work, transfer),
             Err(status) => IoAction::Respond(self.respond(sqe.cid(), status, invalidate)),
         }

@@ -1,0 +1,396 @@
+//! A port with its connections: what happened to which, and what they have to send.
+
+use block::Timestamp;
+use nvmf::controller::check_request;
+use nvmf::wire::rdma::{AcceptData, RejectStatus, RequestData};
+use rdma::{
+    Completion, ConnectionError, ConnectionParameters, CreateError, Data, Handle, Outcome, PeerOffer,
+    PostError, PrivateData, QueuePairId, QueuePairOptions, RNR_RETRIES_ENDLESS, ReceiveSource, Slots,
+};
+
+use super::connection::{Connection, End, Message, Tag, WorkId};
+use super::core::Core;
+use super::port::{Port, PortEvent};
+use super::receives::{ReceiveKind, Receives};
+use crate::hub::ConnectionId;
+
+/// Completions that are taken in at once.
+const COMPLETIONS_PER_TURN: usize = 128;
+
+/// Connections of a port that are not queues yet.
+const JOINING_MAX: usize = 1024;
+
+/// The same, of one address of hosts.
+const JOINING_PER_PEER_MAX: usize = 256;
+
+/// Queue pairs of a port, at most.
+pub(crate) const QUEUE_PAIRS_MAX: u32 = 8192;
+
+/// Connections of a port that are kept though their queue pairs are gone, since devices still work for them.
+const DRAINING_MAX: u32 = QUEUE_PAIRS_MAX;
+
+/// How often unanswered packets are sent again before a connection counts as lost.
+const RETRIES: u8 = 7;
+
+/// Work besides a response and its data for each command that a queue pair has room for.
+const SEND_DEPTH_SPARE: u32 = 16;
+
+/// See the module's words.
+pub(super) struct Station {
+    index: u16,
+    pub(super) port: Box<dyn Port>,
+    connections: Slots<Connection>,
+    /// By the queue pairs' slots.
+    by_queue_pair: Vec<Option<Handle>>,
+    receives: Receives,
+    /// Those that have something to send.
+    flagged: Vec<Handle>,
+    completions: Vec<Completion>,
+}
+
+impl Station {
+    pub(super) fn new(
+        index: u16,
+        mut port: Box<dyn Port>,
+        core: &Core,
+        io_receives: u32,
+    ) -> Result<Self, CreateError> {
+        let receives = Receives::new(&mut *port, &core.buffers, io_receives)?;
+        Ok(Self {
+            index,
+            port,
+            connections: Slots::new(QUEUE_PAIRS_MAX + DRAINING_MAX),
+            by_queue_pair: Vec::new(),
+            receives,
+            flagged: Vec::new(),
+            completions: Vec::with_capacity(COMPLETIONS_PER_TURN),
+        })
+    }
+
+    /// Takes in what has arrived and completed. Whether there was anything.
+    #[inline]
+    pub(super) fn poll(&mut self, now: Timestamp) -> bool {
+        self.port.poll(&mut self.completions, COMPLETIONS_PER_TURN, now)
+    }
+
+    /// Does what follows from it.
+    #[inline]
+    pub(super) fn handle(&mut self, core: &mut Core) -> bool {
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.handle_completion(core, completion);
+        }
+        self.completions = completions;
+        let mut has_events = false;
+        while let Some(event) = self.port.next_event() {
+            has_events = true;
+            self.handle_event(core, event);
+        }
+        has_events
+    }
+
+    fn find(&self, queue_pair: QueuePairId) -> Option<Handle> {
+        let slot = usize::try_from(Handle::from(queue_pair).slot()).ok()?;
+        self.by_queue_pair.get(slot).copied().flatten()
+    }
+
+    #[inline]
+    fn handle_completion(&mut self, core: &mut Core, completion: Completion) {
+        let handle = self.find(completion.queue_pair);
+        let connection = handle.and_then(|handle| self.connections.get_mut(handle));
+        let handled = match (completion.outcome, connection) {
+            (Outcome::Received { result: Ok(message), buffer }, Some(connection)) => {
+                let kind = ReceiveKind::of(completion.id);
+                let message = Message { kind, buffer, bytes: message.bytes };
+                connection.handle_message(core, &mut self.receives, message)
+            }
+            (Outcome::Received { buffer, .. }, _) => {
+                self.receives.give_back(ReceiveKind::of(completion.id), buffer);
+                Ok(())
+            }
+            (Outcome::Sent { result: Ok(()), data }, Some(connection)) => {
+                match (WorkId::unpack(completion.id), data) {
+                    (WorkId::Read(slot), Data::Memory(data)) => connection.handle_read(core, slot, data),
+                    (id, data) => {
+                        // Its memory is free before others ask for it.
+                        drop(data);
+                        connection.handle_sent(core, id)
+                    }
+                }
+            }
+            // The connection's end follows.
+            (Outcome::Sent { .. }, _) => Ok(()),
+        };
+        let Some(handle) = handle else { return };
+        match handled {
+            Ok(()) => self.flag(handle),
+            Err(end) => self.end(core, handle, end),
+        }
+    }
+
+    /// Notes that a connection may have something to send.
+    #[inline]
+    fn flag(&mut self, handle: Handle) {
+        if let Some(connection) = self.connections.get_mut(handle)
+            && !connection.is_flagged
+            && !connection.out.is_empty()
+        {
+            connection.is_flagged = true;
+            self.flagged.push(handle);
+        }
+    }
+
+    fn handle_event(&mut self, core: &mut Core, event: PortEvent) {
+        match event {
+            PortEvent::Asked(offer) => self.asked(core, &offer),
+            PortEvent::PassedOn(offer) => self.admit(core, &offer),
+            PortEvent::Established(queue_pair) => {
+                if let Some(handle) = self.find(queue_pair) {
+                    self.flag(handle);
+                }
+            }
+            PortEvent::Closed(queue_pair, error) => {
+                if let Some(handle) = self.find(queue_pair) {
+                    self.lost(core, handle, error);
+                }
+            }
+        }
+    }
+
+    /// Somebody asks for a connection: it is this reactor's or another's. A controller's I/O queues spread over the reactors.
+    fn asked(&mut self, core: &mut Core, offer: &PeerOffer) {
+        let reactors = core.hub.mailboxes().len();
+        let chosen = match RequestData::read(offer.private_data.bytes()) {
+            Ok(request) if request.queue.is_admin() => core.next_admin(),
+            Ok(request) => usize::from(request.controller.0).wrapping_add(usize::from(request.queue.0)),
+            Err(_) => usize::from(core.reactor),
+        };
+        match u16::try_from(chosen % reactors.max(1)) {
+            Ok(other) if other != core.reactor => self.port.pass_on(other, core.now),
+            _ => self.admit(core, offer),
+        }
+    }
+
+    fn admit(&mut self, core: &mut Core, offer: &PeerOffer) {
+        let admitted = self.check(core, offer).and_then(|(request, accepted)| {
+            self.accept(core, offer, request, accepted).map_err(|error| {
+                tracing::warn!(peer = %offer.peer, %error, "a connection cannot be accepted");
+                RejectStatus::NoResources
+            })
+        });
+        if let Err(status) = admitted {
+            core.gauges.refused.add(1);
+            tracing::info!(peer = %offer.peer, reason = %status, "connection refused");
+            self.port.reject(status, core.now);
+        }
+    }
+
+    /// Whether what the peer asks for can be had.
+    fn check(&mut self, core: &Core, offer: &PeerOffer) -> Result<(RequestData, AcceptData), RejectStatus> {
+        let request = RequestData::read(offer.private_data.bytes())?;
+        let accepted = check_request(&request, core.hub.limits())?;
+        if offer.initiator_depth == 0 {
+            return Err(RejectStatus::InvalidInboundReads);
+        }
+        let joining = self.connections.iter_mut().filter(|(_, connection)| connection.is_joining());
+        let mut counts = (0, 0);
+        for (_, connection) in joining {
+            counts.0 += 1;
+            counts.1 += usize::from(connection.arrival().peer.ip() == offer.peer.ip());
+        }
+        let is_full = counts.0 >= JOINING_MAX || counts.1 >= JOINING_PER_PEER_MAX;
+        if is_full || core.is_draining { Err(RejectStatus::NoResources) } else { Ok((request, accepted)) }
+    }
+
+    fn accept(
+        &mut self,
+        core: &Core,
+        offer: &PeerOffer,
+        request: RequestData,
+        accepted: AcceptData,
+    ) -> Result<(), CreateError> {
+        let limits = self.port.limits();
+        let kind = if request.queue.is_admin() { ReceiveKind::Admin } else { ReceiveKind::Io };
+        // Among so many pieces of work there is always a response, whose completion makes room: a command has at most one
+        // piece before its response.
+        let send_depth = 2 * u32::from(accepted.controller_receives) + SEND_DEPTH_SPARE;
+        let options = QueuePairOptions {
+            send_depth: send_depth.min(limits.send_depth_max),
+            receives: ReceiveSource::Shared(self.receives.queue(kind)),
+        };
+        let parameters = ConnectionParameters {
+            responder_resources: 0,
+            initiator_depth: offer.initiator_depth.min(limits.initiator_depth_max),
+            retries: RETRIES,
+            rnr_retries: RNR_RETRIES_ENDLESS,
+            private_data: PrivateData::new(&accepted.to_bytes()).unwrap_or_default(),
+        };
+        let queue_pair = self.port.accept(&options, &parameters, core.now)?;
+        let arrival = nvmf::controller::Arrival { local: offer.local, peer: offer.peer, request };
+        let port = self.index;
+        let handle = self
+            .connections
+            .insert_with(|handle| Connection::new(ConnectionId { port, handle }, queue_pair, arrival, core));
+        let (Some(handle), Ok(slot)) = (handle, usize::try_from(Handle::from(queue_pair).slot())) else {
+            self.port.destroy(queue_pair, core.now);
+            return Ok(());
+        };
+        if self.by_queue_pair.len() <= slot {
+            self.by_queue_pair.resize(slot + 1, None);
+        }
+        self.by_queue_pair[slot] = Some(handle);
+        Ok(())
+    }
+
+    /// Ends a connection: this side's decision.
+    fn end(&mut self, core: &mut Core, handle: Handle, end: End) {
+        let Some(connection) = self.connections.get(handle) else { return };
+        let (peer, host) = (connection.arrival().peer, connection.host().map(tracing::field::display));
+        if end.is_violation() {
+            core.gauges.violations.add(1);
+            tracing::warn!(host, queue = %connection.queue(), %peer, reason = %end, "connection closed");
+        } else {
+            tracing::info!(host, queue = %connection.queue(), %peer, reason = %end, "connection closed");
+        }
+        self.remove(core, handle);
+    }
+
+    /// Closes a connection because the target says so.
+    pub(super) fn close(&mut self, core: &mut Core, handle: Handle, why: &str) {
+        let Some(connection) = self.connections.get(handle).filter(|connection| connection.is_open()) else {
+            return;
+        };
+        let (peer, host) = (connection.arrival().peer, connection.host().map(tracing::field::display));
+        tracing::info!(host, queue = %connection.queue(), %peer, reason = why, "connection closed");
+        self.remove(core, handle);
+    }
+
+    /// A connection has ended.
+    fn lost(&mut self, core: &mut Core, handle: Handle, error: ConnectionError) {
+        let Some(connection) = self.connections.get(handle) else { return };
+        let (peer, host) = (connection.arrival().peer, connection.host().map(tracing::field::display));
+        tracing::info!(host, queue = %connection.queue(), %peer, reason = %error, "connection ended");
+        self.remove(core, handle);
+    }
+
+    /// Destroys a connection's queue pair. The connection stays for as long as devices work for it.
+    fn remove(&mut self, core: &mut Core, handle: Handle) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        if !connection.is_open() {
+            return;
+        }
+        let queue_pair = connection.queue_pair();
+        self.port.destroy(queue_pair, core.now);
+        if let Some(entry) = usize::try_from(Handle::from(queue_pair).slot())
+            .ok()
+            .and_then(|slot| self.by_queue_pair.get_mut(slot))
+        {
+            *entry = None;
+        }
+        connection.lost(core);
+        self.forget_if_gone(handle);
+    }
+
+    fn forget_if_gone(&mut self, handle: Handle) {
+        if self.connections.get(handle).is_some_and(Connection::is_gone) {
+            self.connections.remove(handle);
+        }
+    }
+
+    /// Does something with a connection, if it is still there.
+    #[inline]
+    pub(super) fn with(&mut self, handle: Handle, act: impl FnOnce(&mut Connection)) {
+        let Some(connection) = self.connections.get_mut(handle) else { return };
+        act(connection);
+        self.flag(handle);
+        self.forget_if_gone(handle);
+    }
+
+    /// Does something with every connection.
+    pub(super) fn with_all(&mut self, mut act: impl FnMut(&mut Connection)) {
+        let handles: Vec<Handle> = self.connections.iter_mut().map(|(handle, _)| handle).collect();
+        handles.into_iter().for_each(|handle| self.with(handle, &mut act));
+    }
+
+    /// A device has done what it was given for a connection.
+    #[inline]
+    pub(super) fn handle_device(&mut self, core: &mut Core, tag: Tag, done: block::Completion) {
+        let Some(connection) = self.connections.slot_mut(tag.connection) else { return };
+        connection.handle_device(core, tag, done);
+        let handle = connection.id().handle;
+        if connection.is_gone() {
+            self.connections.remove(handle);
+        } else {
+            self.flag(handle);
+        }
+    }
+
+    /// Posts what is to be received and sent: one batch for each queue pair.
+    #[inline]
+    pub(super) fn flush(&mut self, core: &mut Core) {
+        self.receives.post(&mut *self.port, &core.buffers);
+        if self.flagged.is_empty() {
+            return;
+        }
+        let mut flagged = std::mem::take(&mut self.flagged);
+        for handle in flagged.drain(..) {
+            let Some(connection) = self.connections.get_mut(handle) else { continue };
+            connection.is_flagged = false;
+            let queue_pair = connection.queue_pair();
+            match self.port.post_send(queue_pair, connection.out.batch()) {
+                // What is left goes when the connection is made, or when something completes.
+                Ok(()) | Err(PostError::NotConnected | PostError::Gone) => {}
+                Err(error @ (PostError::Unfit(_) | PostError::Device(_))) => {
+                    tracing::error!(%error, "the RDMA device does not take work");
+                    self.close(core, handle, "the RDMA device does not take work");
+                }
+            }
+        }
+        self.flagged = flagged;
+    }
+
+    /// What depends on the time.
+    pub(super) fn tick(&mut self, core: &mut Core) {
+        let mut expired = Vec::new();
+        self.with_all(|connection| {
+            if connection.expire(core.now) {
+                expired.push(connection.id().handle);
+            }
+        });
+        for handle in expired {
+            self.close(core, handle, "no Connect that succeeded within 10 s");
+        }
+        let mut stuck = Vec::new();
+        self.with_all(|connection| {
+            if let Err(end) = connection.pump(core) {
+                stuck.push((connection.id().handle, end));
+            }
+        });
+        stuck.into_iter().for_each(|(handle, end)| self.end(core, handle, end));
+    }
+
+    /// Ends I/O queues that have nothing left to do. How many are left.
+    pub(super) fn drain(&mut self, core: &mut Core) -> usize {
+        let mut left = 0;
+        let mut quiet = Vec::new();
+        for (handle, connection) in self.connections.iter_mut() {
+            if connection.is_io() && connection.is_quiet() {
+                quiet.push(handle);
+            } else if !connection.is_quiet() {
+                left += 1;
+            }
+        }
+        quiet.into_iter().for_each(|handle| self.close(core, handle, "the target ends"));
+        left
+    }
+
+    /// Ends all connections.
+    pub(super) fn close_all(&mut self, core: &mut Core) {
+        let handles: Vec<Handle> = self.connections.iter_mut().map(|(handle, _)| handle).collect();
+        handles.into_iter().for_each(|handle| self.close(core, handle, "the target ends"));
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.len()
+    }
+}
