@@ -9,5 +9,6 @@ pub fn openers() -> Openers {
     let mut openers = Openers::with_builtin();
     openers.register(Scheme::Nvme, Box::new(nvme_driver::vfio::open_nvme));
     openers.register(Scheme::SoftNvme, Box::new(nvme_model::open_soft_nvme));
+    openers.register(Scheme::Rdma, Box::new(initiator::open_rdma));
     openers
 }

@@ -13,6 +13,7 @@ use crate::doctor::{self, DoctorOptions};
 use crate::drives::{self, DrivesCommand};
 use crate::nvme::{self, ErrorLogOptions, NvmeOptions};
 use crate::rdma::{self, RdmaCommand};
+use crate::target::{self, TargetOptions};
 
 /// Exit code when the command line asks for something that cannot be.
 pub const EXIT_USAGE: u8 = 2;
@@ -43,6 +44,15 @@ enum Command {
     /// Look at RDMA devices and try connections
     #[command(subcommand)]
     Rdma(RdmaCommand),
+    /// Ask a running target, or change what it exports
+    Target(Box<TargetOptions>),
+    /// The program remora-target itself: `remora demo` starts it as another process
+    #[command(name = target::DAEMON, hide = true, disable_help_flag = true)]
+    TargetDaemon {
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Look for what this machine lacks, what it means and how to mend it
     Doctor(DoctorOptions),
     /// Show what a controller says of itself (Identify Controller)
@@ -67,6 +77,10 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };
+    // It logs in its own way.
+    if let Command::TargetDaemon { arguments } = cli.command {
+        return target::daemon(arguments);
+    }
     tracing_subscriber::fmt().with_max_level(Level::WARN).with_target(false).with_writer(io::stderr).init();
     match cli.command {
         Command::Bench(options) => bench::command(&options),
@@ -75,6 +89,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Detach(options) => attach::detach(&options),
         Command::Drives(command) => drives::command(&command),
         Command::Rdma(command) => rdma::command(&command),
+        Command::Target(options) => target::command(&options),
+        Command::TargetDaemon { arguments } => target::daemon(arguments),
         Command::Doctor(options) => doctor::command(&options),
         Command::IdCtrl(options) => nvme::id_ctrl(&options),
         Command::IdNs(options) => nvme::id_ns(&options),

@@ -16,5 +16,18 @@ pub mod protocol;
 mod server;
 pub mod status;
 
+use std::path::PathBuf;
+
+use crate::config::ControlPath;
+
 pub use server::ControlError;
 pub(crate) use server::{Answer, Server};
+
+/// Where a target's control socket is if nobody says otherwise; the same for both sides if they are the same user's.
+#[must_use]
+pub fn default_path() -> Option<PathBuf> {
+    match ControlPath::default() {
+        ControlPath::Default(path) | ControlPath::At(path) => Some(path),
+        ControlPath::None => None,
+    }
+}
