@@ -79,6 +79,20 @@ pub fn payload_bytes(header: &RequestHeader) -> u32 {
 }
 
 impl Command {
+    /// Bytes of data that it moves.
+    #[inline]
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        match self {
+            Self::Read(span) | Self::Write { span, .. } => span.bytes.into(),
+            Self::Disconnect
+            | Self::Flush
+            | Self::Trim { .. }
+            | Self::WriteZeroes { .. }
+            | Self::BlockStatus { .. } => 0,
+        }
+    }
+
     /// What a header asks for.
     #[inline]
     pub fn read(header: &RequestHeader, export: &Export, agreed: &Agreement) -> Result<Self, Refusal> {

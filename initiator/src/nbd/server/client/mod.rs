@@ -24,6 +24,10 @@ pub(super) const IN_FLIGHT_MAX: usize = 256;
 /// command only, so that its data can be received in place too. Smaller ones cost less if copied.
 const DIRECT_BYTES_MIN: u32 = 32 << 10;
 
+/// Most bytes of memory that one client ties up with several commands: a quarter of what there is, so that clients who take no
+/// replies do not stop the others. One command alone may need more.
+const SHARE_BYTES_MAX: u64 = 16 << 20;
+
 /// How long a handshake may take.
 const HANDSHAKE_NS_MAX: u64 = 10_000_000_000;
 
@@ -70,6 +74,8 @@ pub(super) struct Client {
     outbox: Outbox,
     /// Commands in the engine.
     under_way: usize,
+    /// Bytes of their data, and of data on its way in.
+    under_way_bytes: u64,
     is_stopping: bool,
     /// The peer sends no more.
     has_ended: bool,
@@ -100,6 +106,7 @@ impl Client {
             held: None,
             outbox,
             under_way: 0,
+            under_way_bytes: 0,
             is_stopping: false,
             has_ended: false,
             is_direct: false,
@@ -347,6 +354,11 @@ impl Client {
     /// Begins the command that waits for memory, if it is its turn and there is some.
     fn begin_held(&mut self, key: ClientKey, engine: &mut Engine, line: &mut MemoryLine) -> bool {
         let Some(order) = self.held else { return false };
+        let tied_bytes = self.under_way_bytes + self.outbox.memory_bytes();
+        let bytes = order.command.data_bytes();
+        if tied_bytes > 0 && tied_bytes + bytes > SHARE_BYTES_MAX {
+            return false;
+        }
         let reserved = if line.is_first(key) { engine.reserve(&order.command) } else { None };
         let Some(reserved) = reserved else {
             line.join(key);
@@ -354,6 +366,7 @@ impl Client {
         };
         line.leave(key);
         self.held = None;
+        self.under_way_bytes += bytes;
         match order.command {
             Command::Write { span, .. } if span.bytes > 0 => {
                 self.is_direct = span.bytes >= DIRECT_BYTES_MIN;
@@ -428,6 +441,7 @@ impl Client {
     #[inline]
     pub(super) fn answer(&mut self, finished: Finished, losses: u64) {
         self.under_way -= 1;
+        self.under_way_bytes -= finished.order.command.data_bytes();
         let Some(agreed) = self.agreed() else { return };
         let Finished { order: Order { cookie, command, .. }, mut answer } = finished;
         if command == Command::Flush && self.losses_told < losses {
@@ -542,7 +556,7 @@ impl Client {
     /// How long it has held memory without taking or sending a byte, in nanoseconds.
     pub(super) fn stalled_ns(&self, now: Timestamp) -> u64 {
         let is_receiving = matches!(self.payload, Some(Payload::Data { .. }));
-        if is_receiving || self.outbox.holds_memory() { now.ns_since(self.moved_at) } else { 0 }
+        if is_receiving || self.outbox.memory_bytes() > 0 { now.ns_since(self.moved_at) } else { 0 }
     }
 }
 

@@ -17,6 +17,15 @@ pub(super) enum Body {
     Bytes(Vec<u8>),
 }
 
+impl Body {
+    fn memory_bytes(&self) -> u64 {
+        match self {
+            Self::Memory(memory) => memory.bytes(),
+            Self::Nothing | Self::Bytes(_) => 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Reply {
     head: Option<ReplyHead>,
@@ -29,11 +38,14 @@ pub(super) struct Outbox {
     replies: VecDeque<Reply>,
     /// Bytes of the first one that the socket has taken.
     sent: usize,
+    /// Bytes of memory that is tied up in them.
+    memory_bytes: u64,
 }
 
 impl Outbox {
     #[inline]
     pub(super) fn push(&mut self, head: ReplyHead, body: Body) {
+        self.memory_bytes += body.memory_bytes();
         self.replies.push_back(Reply { head: Some(head), body });
     }
 
@@ -54,9 +66,10 @@ impl Outbox {
         self.replies.len()
     }
 
-    /// Whether memory is tied up in it.
-    pub(super) fn holds_memory(&self) -> bool {
-        self.replies.iter().any(|reply| matches!(reply.body, Body::Memory(_)))
+    /// Bytes of memory that is tied up in it.
+    #[inline]
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
     }
 
     /// Sends as much as the socket takes. Whether it took anything.
@@ -88,6 +101,7 @@ impl Outbox {
                 break;
             }
             self.sent -= bytes;
+            self.memory_bytes -= first.body.memory_bytes();
             self.replies.pop_front();
         }
     }
@@ -188,7 +202,7 @@ mod tests {
             expected.extend(head.as_bytes());
             outbox.push(head, Body::Nothing);
         }
-        assert!(outbox.holds_memory());
+        assert_eq!(outbox.memory_bytes(), 1_800_030);
         let reader = std::thread::spawn(move || {
             let mut found = vec![0; expected.len()];
             for part in found.chunks_mut(33_333) {
@@ -202,7 +216,7 @@ mod tests {
             std::thread::yield_now();
         }
         drop(reader.join().unwrap());
-        assert_eq!(pool.available(), 30);
+        assert_eq!((pool.available(), outbox.memory_bytes()), (30, 0));
         outbox.push(ReplyHead::nothing(1), Body::Nothing);
         assert!(outbox.send(ours.as_fd()).is_err());
     }
