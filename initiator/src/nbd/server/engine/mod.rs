@@ -11,7 +11,7 @@ mod job;
 mod refusals;
 mod survey;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
