@@ -289,6 +289,12 @@ impl Host {
         assert!(batch.is_empty(), "the send queue has room");
     }
 
+    /// Takes a queue's connection away.
+    pub fn vanish(&mut self, queue: Queue) {
+        let now = self.now();
+        self.endpoint.destroy(queue.queue_pair, now);
+    }
+
     /// The next response of a queue.
     pub fn answer(&mut self, queue_pair: QueuePairId) -> Answer {
         self.wait_for("answer", |host| host.take_answer(queue_pair))

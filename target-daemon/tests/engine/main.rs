@@ -4,3 +4,5 @@
 mod happy;
 mod host;
 mod rig;
+mod stalling;
+mod trouble;
