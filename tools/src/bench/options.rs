@@ -79,6 +79,10 @@ pub struct BenchOptions {
     #[arg(long)]
     pub norandommap: bool,
 
+    /// Hold an I/O back while one of the same job is in flight on the same blocks, unless both read
+    #[arg(long, alias = "serialize_overlap")]
+    pub serialize_overlap: bool,
+
     /// Stamp what is written and check what is read against the history of each block
     #[arg(long, value_enum)]
     pub verify: Option<VerifyMethod>,
@@ -129,7 +133,9 @@ Sizes are written 4096, 4k, 1g (powers of 1024), times 10, 10s, 500ms, 2m. fio's
 
 Verification covers what this run has written (or --verify-state-load knows); other blocks are unknown and not judged,
 unless they hold data of this run. Each logical block of a read must hold a write that its history allows: the last
-acknowledged one, or one that was in flight during the read. It costs 32 bytes of memory for each logical block.
+acknowledged one, or one that was in flight during the read, and that whole. NVMe promises a whole block also to a read that
+meets a write in flight, but some devices keep this for I/O that does not overlap only, files and QEMU's emulated drive
+among them: verify those with --serialize-overlap. Verification costs 32 bytes of memory for each logical block.
 
 Exit codes: 0 all went well; 1 an I/O failed or a block was wrong; 2 the options cannot be; 130 or 143 after Ctrl-C or
 SIGTERM, which end the run in order, with a report (a second one ends it at once).";

@@ -10,7 +10,7 @@ use dma::ScatterList;
 
 use super::buffers::Buffers;
 use super::slots::{Slots, Work};
-use super::source::{Source, Task};
+use super::source::{Heed, Source, Task};
 use super::{JobContext, JobError};
 use crate::bench::options::ContinueOn;
 use crate::bench::plan::Plan;
@@ -28,6 +28,7 @@ pub struct Engine<'a> {
     notices: Sender<String>,
     job: u32,
     fua: bool,
+    serializes: bool,
     continue_on: ContinueOn,
     queue: Box<dyn BlockQueue>,
     slots: Slots,
@@ -61,6 +62,7 @@ impl<'a> Engine<'a> {
             notices: context.notices.clone(),
             job: context.number,
             fua: context.options.fua,
+            serializes: context.options.serialize_overlap,
             continue_on: context.options.continue_on_error,
             queue,
             slots: Slots::new(depth),
@@ -164,7 +166,8 @@ impl<'a> Engine<'a> {
         if !self.buffers.is_ready() {
             return Ok(false);
         }
-        match source.next(now, self.checker.as_ref()) {
+        let in_flight = self.serializes.then_some(&self.slots);
+        match source.next(now, Heed { checker: self.checker.as_ref(), in_flight }) {
             None => return Ok(false),
             Some(Task::Flush) => self.make_flush(),
             Some(Task::Io(io)) => self.make_io(io)?,

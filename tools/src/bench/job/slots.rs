@@ -3,7 +3,7 @@
 use block::{BlockRange, Timestamp};
 
 use crate::bench::verify::history::FlushMark;
-use crate::bench::workload::Direction;
+use crate::bench::workload::{Direction, Io};
 
 /// What a slot's request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Work {
 pub struct Slot {
     /// What it does.
     pub work: Work,
-    /// Where.
+    /// Where; no block once it has been given back.
     pub range: BlockRange,
     /// When it was made.
     pub made: Timestamp,
@@ -82,6 +82,47 @@ impl Slots {
     pub fn give_back(&mut self, index: usize) -> Slot {
         debug_assert!(!self.free.contains(&index), "a slot completes once");
         self.free.push(index);
-        self.slots[index]
+        let slot = self.slots[index];
+        self.slots[index].range = BlockRange::default();
+        slot
+    }
+
+    /// Whether an I/O has blocks in common with one in flight and either changes them. It looks at every slot.
+    #[must_use]
+    pub fn collides(&self, io: Io) -> bool {
+        let changes = |work| work != Work::Io(Direction::Read);
+        let meets = |slot: &Slot| slot.range.overlaps(&io.range);
+        self.slots.iter().any(|slot| meets(slot) && (changes(slot.work) || changes(Work::Io(io.direction))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use block::Lba;
+
+    use super::*;
+
+    fn io(direction: Direction, start: u64) -> Io {
+        Io { direction, range: BlockRange::new(Lba(start), 8) }
+    }
+
+    #[test]
+    fn two_reads_never_collide_and_what_was_given_back_does_not() {
+        use Direction::{Read, Trim, Write};
+        let mut slots = Slots::new(4);
+        assert!(!slots.collides(io(Write, 0)), "a slot that was never taken");
+        let read = slots.take(Work::Io(Read), io(Read, 8).range).unwrap();
+        let write = slots.take(Work::Io(Write), io(Write, 24).range).unwrap();
+        slots.take(Work::Flush(FlushMark::default()), BlockRange::default()).unwrap();
+        let collide = |slots: &Slots, direction| {
+            (0..=40).step_by(4).filter(|start| slots.collides(io(direction, *start))).collect::<Vec<_>>()
+        };
+        assert_eq!(collide(&slots, Read), [20, 24, 28]);
+        assert_eq!(collide(&slots, Write), [4, 8, 12, 20, 24, 28]);
+        assert_eq!(collide(&slots, Trim), [4, 8, 12, 20, 24, 28]);
+        slots.give_back(write);
+        assert_eq!(collide(&slots, Write), [4, 8, 12]);
+        slots.give_back(read);
+        assert!(collide(&slots, Write).is_empty());
     }
 }

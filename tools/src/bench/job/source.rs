@@ -5,6 +5,7 @@ use std::time::Duration;
 use block::{Lba, Timestamp};
 
 use super::engine::Engine;
+use super::slots::Slots;
 use crate::bench::options::BenchOptions;
 use crate::bench::pace::Pace;
 use crate::bench::plan::{Plan, ios_max};
@@ -24,10 +25,19 @@ pub enum Task {
     Flush,
 }
 
+/// What a source heeds when it makes a task.
+#[derive(Clone, Copy, Debug)]
+pub struct Heed<'a> {
+    /// The verification, if there is one.
+    pub checker: Option<&'a Checker>,
+    /// What is in flight, if nothing may collide with it.
+    pub in_flight: Option<&'a Slots>,
+}
+
 /// Where tasks come from.
 pub trait Source {
     /// The next task, if there is one now.
-    fn next(&mut self, now: Timestamp, checker: Option<&Checker>) -> Option<Task>;
+    fn next(&mut self, now: Timestamp, heed: Heed<'_>) -> Option<Task>;
 
     /// Whether there will be no more.
     fn is_done(&mut self, now: Timestamp) -> bool;
@@ -53,6 +63,8 @@ pub trait Source {
 #[derive(Debug)]
 pub struct Load {
     workload: Workload,
+    /// Drawn already: it waits for what it collides with. Passing it over would leave its blocks out.
+    held: Option<Io>,
     pace: Option<Pace>,
     ios_max: u64,
     ios: u64,
@@ -73,6 +85,7 @@ impl Load {
         let measured_at = now.after(options.ramp_time);
         Self {
             workload: Workload::new(options, plan.job_area(job), plan.io_blocks, job),
+            held: None,
             pace: options.rate_iops.map(|rate| Pace::new(rate.get(), now)),
             ios_max: ios_max(options, plan, job).map_or(u64::MAX, u64::from),
             ios: 0,
@@ -105,7 +118,7 @@ impl Load {
 
 impl Source for Load {
     #[inline]
-    fn next(&mut self, now: Timestamp, checker: Option<&Checker>) -> Option<Task> {
+    fn next(&mut self, now: Timestamp, heed: Heed<'_>) -> Option<Task> {
         if self.wants_flush() {
             self.flushed_at = self.writes;
             return Some(Task::Flush);
@@ -114,9 +127,13 @@ impl Source for Load {
             return None;
         }
         for _ in 0..TRIES_MAX {
-            let io = self.workload.next_io();
+            let io = self.held.take().unwrap_or_else(|| self.workload.next_io());
+            if heed.in_flight.is_some_and(|slots| slots.collides(io)) {
+                self.held = Some(io);
+                return None;
+            }
             if io.direction == Direction::Write {
-                if checker.is_some_and(|checker| !checker.may_write(io.range)) {
+                if heed.checker.is_some_and(|checker| !checker.may_write(io.range)) {
                     continue;
                 }
                 self.writes += 1;
@@ -133,8 +150,9 @@ impl Source for Load {
     }
 
     fn wake(&self, has_room: bool) -> Timestamp {
-        // Without room the next one may be overdue, and only a completion helps.
-        let due = self.pace.as_ref().filter(|_| has_room).map_or(Timestamp::NEVER, Pace::next);
+        // Without room, or while it is held, the next one may be overdue, and only a completion helps.
+        let waits_for_time = has_room && self.held.is_none();
+        let due = self.pace.as_ref().filter(|_| waits_for_time).map_or(Timestamp::NEVER, Pace::next);
         due.min(self.until).min(self.ramp_until.unwrap_or(Timestamp::NEVER))
     }
 
@@ -163,8 +181,8 @@ impl From<Lba> for ReadBack {
 }
 
 impl Source for ReadBack {
-    fn next(&mut self, _now: Timestamp, checker: Option<&Checker>) -> Option<Task> {
-        let range = checker?.next_written(self.next?);
+    fn next(&mut self, _now: Timestamp, heed: Heed<'_>) -> Option<Task> {
+        let range = heed.checker?.next_written(self.next?);
         let Some(range) = range else {
             self.next = None;
             return None;
@@ -193,7 +211,7 @@ impl Once {
 }
 
 impl Source for Once {
-    fn next(&mut self, _now: Timestamp, _checker: Option<&Checker>) -> Option<Task> {
+    fn next(&mut self, _now: Timestamp, _heed: Heed<'_>) -> Option<Task> {
         self.task.take()
     }
 

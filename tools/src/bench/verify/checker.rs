@@ -243,6 +243,7 @@ impl Checker {
                 block_size: self.shape.block_size,
                 expected: self.history.legal(index, mark, self.eras[slot]),
                 found,
+                raced: self.history.raced(index, mark),
                 head: block[..HEAD_BYTES].to_vec(),
             });
         }

@@ -23,6 +23,8 @@ pub struct Failure {
     pub expected: Vec<u32>,
     /// What it holds.
     pub found: Found,
+    /// Whether a write of it was in flight during the read.
+    pub raced: bool,
     /// Its first bytes.
     pub head: Vec<u8>,
 }
@@ -151,6 +153,10 @@ impl fmt::Display for Failure {
             list(&self.expected),
             self.found.describe(self.block_size.bytes()),
         )?;
+        // The other failures are none that such a write explains.
+        if self.raced && matches!(self.found, Found::Torn { .. }) {
+            write!(f, ", read while a write of the block was in flight (see --serialize-overlap)")?;
+        }
         for (line, bytes) in self.head.chunks(LINE_BYTES).take(HEAD_BYTES / LINE_BYTES).enumerate() {
             let mut hex = String::new();
             for byte in bytes {
@@ -174,6 +180,7 @@ mod tests {
             block_size: BlockSize::B4096,
             expected: vec![7, 8],
             found: Found::Stale { generation: 5 },
+            raced: true,
             head: (0u8..20).collect(),
         };
         assert_eq!(
@@ -184,11 +191,12 @@ mod tests {
         failure.head.clear();
         failure.expected = vec![0, 1];
         failure.found = Found::Torn { generation: 1, bytes: 512, rest: Rest::Zeroes };
-        assert_eq!(
-            failure.to_string(),
-            "verify: offset 8192, block 2, job 1: torn: expected what was there before the run, or generation 1, \
-             found generation 1 up to byte 512 of the block, then zeroes"
-        );
+        let torn = "verify: offset 8192, block 2, job 1: torn: expected what was there before the run, or generation 1, \
+                    found generation 1 up to byte 512 of the block, then zeroes";
+        let raced = ", read while a write of the block was in flight (see --serialize-overlap)";
+        assert_eq!(failure.to_string(), format!("{torn}{raced}"));
+        failure.raced = false;
+        assert_eq!(failure.to_string(), torn);
     }
 
     #[test]
@@ -199,6 +207,7 @@ mod tests {
             block_size: BlockSize::B4096,
             expected: vec![1],
             found: Found::Misplaced { lba: Lba(u64::MAX - 1), generation: 3 },
+            raced: false,
             head: Vec::new(),
         };
         assert_eq!(failure.offset(), u128::from(u64::MAX) * 4096);

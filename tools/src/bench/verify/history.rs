@@ -41,6 +41,8 @@ pub struct Mark {
     pub generation: u32,
     /// Seen from that generation.
     pub set: Generations,
+    /// Whether another request's write of the block was in flight at submit.
+    pub races: bool,
 }
 
 /// How a write ended.
@@ -147,6 +149,7 @@ impl History {
     #[inline]
     pub fn begin_write(&mut self, index: usize) -> Mark {
         let block = &mut self.blocks[index];
+        let races = block.in_flight != Generations::NONE;
         assert!(!block.alive.is_full() && block.issued < u32::MAX, "may_write was asked");
         block.issued += 1;
         block.alive = block.alive.aged(1);
@@ -154,7 +157,7 @@ impl History {
         let replaces = block.alive.without(block.in_flight);
         block.alive = block.alive.and(Generations::NEWEST);
         block.in_flight = block.in_flight.and(Generations::NEWEST);
-        Mark { generation: block.issued, set: replaces }
+        Mark { generation: block.issued, set: replaces, races }
     }
 
     /// A write has ended. `era` is [`Self::era`] at its submit.
@@ -182,7 +185,13 @@ impl History {
     #[must_use]
     pub fn begin_read(&self, index: usize) -> Mark {
         let block = &self.blocks[index];
-        Mark { generation: block.issued, set: block.alive }
+        Mark { generation: block.issued, set: block.alive, races: block.in_flight != Generations::NONE }
+    }
+
+    /// Whether a write of the block was in flight at any time during a read that began with `mark` and ends now.
+    #[must_use]
+    pub fn raced(&self, index: usize, mark: Mark) -> bool {
+        mark.races || self.issued(index) > mark.generation
     }
 
     /// Whether a read that began with `mark` in `era` and ends now may have found `generation`.

@@ -23,6 +23,8 @@ pub enum Fault {
     Lose,
     /// Does the first half of each block only.
     Tear,
+    /// Lets a read that ends while a write of the same blocks is in flight find the second half of each done already.
+    Mix,
     /// Does it one block further on.
     Misplace,
     /// Writes zeroes instead.
@@ -171,7 +173,11 @@ impl BlockQueue for TestQueue {
         while !self.in_flight.is_empty() && state.rng.below(3) > 0 {
             let which = state.rng.below(self.in_flight.len() as u64);
             let ended = self.in_flight.swap_remove(usize::try_from(which).unwrap());
-            completions.push(state.end(ended, self.fault, self.every));
+            let completion = state.end(ended, self.fault, self.every);
+            if self.fault == Fault::Mix && completion.request.op == Op::Read {
+                self.mix(&completion.request);
+            }
+            completions.push(completion);
         }
     }
 
@@ -198,6 +204,20 @@ impl BlockQueue for TestQueue {
 
     fn prepare_wait(&mut self, _now: Timestamp) -> Wait {
         if self.in_flight.is_empty() { Wait::Until(Timestamp::NEVER) } else { Wait::Poll }
+    }
+}
+
+impl TestQueue {
+    /// Overwrites the second half of each block that was read by what a write in flight brings.
+    fn mix(&self, read: &Request) {
+        let is_on_the_same =
+            |one: &&InFlight| matches!(one.request.op, Op::Write { .. }) && one.request.range == read.range;
+        let Some(write) = self.in_flight.iter().find(is_on_the_same) else { return };
+        let mut half = [0; BLOCK / 2];
+        for at in (BLOCK / 2..usize::try_from(read.data.bytes()).unwrap()).step_by(BLOCK) {
+            write.request.data.read(at as u64, &mut half).unwrap();
+            read.data.device_write(at as u64, &half).unwrap();
+        }
     }
 }
 

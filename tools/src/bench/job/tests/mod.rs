@@ -51,6 +51,54 @@ fn what_may_happen_passes_as_long_as_io_errors_are_gone_on_after() {
 }
 
 #[test]
+fn serialized_runs_are_judged_alike() {
+    for (fault, every) in [(Fault::None, 1), (Fault::Fail, 50), (Fault::Zombie, 400), (Fault::Reset, 300)] {
+        let outcome = on(fault, every, &format!("{BUSY} --serialize-overlap --continue-on-error io"));
+        assert!(outcome.report.contains("judged, 0 wrong"), "{fault:?}: {:?}", outcome.complaints);
+    }
+    let outcome = on(Fault::Tear, 97, &format!("{BUSY} --serialize-overlap"));
+    let first = &outcome.complaints[0];
+    assert!(first.contains(": torn: ") && !first.contains("in flight"), "{first}");
+}
+
+/// QEMU's emulated drive copies to and from a file in the host's page cache, a read and a write of the same block at the
+/// same time, and nothing orders them. Long verified runs on it found one block in a million torn at a multiple of 64
+/// bytes, though its writes before and after were whole; that was taken for damage by a reset half a minute before.
+#[test]
+fn a_read_torn_by_a_write_in_flight_is_told_as_such_and_serialized_io_see_none() {
+    let outcome = on(Fault::Mix, 1, BUSY);
+    let first = &outcome.complaints[0];
+    assert!(first.contains(": torn: expected "), "{first}");
+    assert!(
+        first.contains(", read while a write of the block was in flight (see --serialize-overlap)\n"),
+        "{first}"
+    );
+    let outcome = on(Fault::Mix, 1, &format!("{BUSY} --serialize-overlap"));
+    assert_eq!((outcome.complaints.as_slice(), outcome.exit_code), ([].as_slice(), 0));
+    assert!(outcome.report.contains("judged, 0 wrong"), "{}", outcome.report);
+}
+
+/// What collides waits and is not passed over: no block is left out.
+#[test]
+fn a_serialized_run_of_a_size_does_it_all_once() {
+    let device = TestDevice::new(BLOCKS, Fault::None, 1, 3);
+    let outcome = bench(&device, "--rw randrw --rwmixread 0 --bs 512 --iodepth 5 --serialize-overlap");
+    assert_eq!((outcome.complaints.as_slice(), device.writes()), ([].as_slice(), 64));
+}
+
+/// One position, so each I/O collides with the one before, at full speed and when it is its turn by the clock.
+#[test]
+fn where_all_collide_one_goes_on_after_the_other() {
+    for rate in ["", "--rate-iops 500"] {
+        let device = TestDevice::new(BLOCKS, Fault::Mix, 1, 3);
+        let busy = "--rw randrw --bs 32k --iodepth 5 --runtime 100ms --serialize-overlap";
+        let outcome = bench(&device, &format!("{busy} {rate}"));
+        assert_eq!((outcome.complaints.as_slice(), outcome.exit_code), ([].as_slice(), 0));
+        assert!(device.writes() > 10, "{rate}: {} writes", device.writes());
+    }
+}
+
+#[test]
 fn forced_writes_survive_a_reset() {
     let outcome = on(Fault::Reset, 300, &format!("{BUSY} --fua --continue-on-error io"));
     assert!(outcome.report.contains("judged, 0 wrong"), "{:?}", outcome.complaints);
