@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::drive;
+use super::drive::{self, VERIFY};
 use super::{SMOKE, Scenario};
 use crate::clock::Deadline;
 use crate::error::{LabError, Result, ensure};
@@ -23,8 +23,8 @@ const REMOVAL: Duration = Duration::from_secs(60);
 fn story(lab: &Lab) -> Result<()> {
     let nsid = NS_512.nsid;
     let mut guest = drive::taken(lab, &Machine::default().with_hotplug(), DRIVE_IN_SLOT)?;
-    let options = "--rw randrw --bs 4k --iodepth 8 --size 4m --runtime 300 --verify crc32c";
-    let run = guest.start(&drive::bench_at(DRIVE_IN_SLOT, nsid, "", options))?;
+    let options = format!("--rw randrw --bs 4k --iodepth 8 --size 4m --runtime 300 {VERIFY}");
+    let run = guest.start(&drive::bench_at(DRIVE_IN_SLOT, nsid, "", &options))?;
     guest.await_written(nsid, 1)?;
     guest.qmp().unplug(DRIVE_ID)?;
     let outcome = guest.wait(run, REMOVAL)?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::drive;
+use super::drive::{self, VERIFY};
 use super::{ALL_ONLY, Scenario};
 use crate::error::{Result, ensure};
 use crate::guest::Lab;
@@ -29,15 +29,15 @@ fn story(lab: &Lab) -> Result<()> {
     let mut guest = drive::ready(lab)?;
     for _ in 0..ROUNDS {
         let since = guest.qmp().traffic(nsid)?;
-        let options = "--rw randrw --bs 4k --iodepth 16 --size 4m --runtime 300 --verify crc32c";
-        let run = guest.start(&drive::bench(nsid, "", options))?;
+        let options = format!("--rw randrw --bs 4k --iodepth 16 --size 4m --runtime 300 {VERIFY}");
+        let run = guest.start(&drive::bench(nsid, "", &options))?;
         guest.await_written(nsid, since.bytes_written + 4096)?;
         guest.run("kill -KILL $(pidof remora)")?;
         let outcome = guest.wait(run, PATIENCE)?;
         ensure(outcome.status == KILLED, || outcome.unexpected("it must be killed").to_string())?;
     }
-    let again = "--rw randrw --bs 4k --iodepth 16 --size 2m --verify crc32c";
-    guest.run(&drive::bench(nsid, "", again))?;
+    let again = format!("--rw randrw --bs 4k --iodepth 16 --size 2m {VERIFY}");
+    guest.run(&drive::bench(nsid, "", &again))?;
     guest.run(&format!(
         "give {DRIVE} nvme
          remora bench \"file:$(disk_of {DRIVE} {nsid})\" {again}"

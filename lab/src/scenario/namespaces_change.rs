@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::drive;
+use super::drive::{self, VERIFY};
 use super::{ALL_ONLY, Scenario};
 use crate::error::{Result, ensure};
 use crate::guest::{Guest, Lab, Outcome, Task};
@@ -27,10 +27,10 @@ fn story(lab: &Lab) -> Result<()> {
 
     // Attached: not there before, there after.
     let nsid = NS_DETACHED.nsid;
-    let options = "--rw randrw --bs 4k --iodepth 8 --size 2m --verify crc32c";
-    guest.run_failing(&drive::bench(nsid, "", options))?.says(&["there is no namespace 5"])?;
+    let options = format!("--rw randrw --bs 4k --iodepth 8 --size 2m {VERIFY}");
+    guest.run_failing(&drive::bench(nsid, "", &options))?.says(&["there is no namespace 5"])?;
     guest.run(&format!("nvme attach-ns /dev/nvme0 --namespace-id {nsid} --controllers 0"))?;
-    guest.run(&drive::bench(nsid, "", options))?;
+    guest.run(&drive::bench(nsid, "", &options))?;
     drive::moved(&mut guest, nsid, crate::guest::Traffic::default(), 1 << 19, 1 << 19)?;
 
     // Detached during I/O.
@@ -49,7 +49,7 @@ fn story(lab: &Lab) -> Result<()> {
          kill -CONT $(pidof remora)"
     ))?;
     ends(&mut guest, run)?.says(&["the device was resized or formatted"])?;
-    guest.run(&drive::bench(nsid, "", options))?;
+    guest.run(&drive::bench(nsid, "", &options))?;
     // The format that it has now, in the words of a tool that is not ours.
     let format = guest
         .run(&format!("nvme id-ns /dev/nvme0 --namespace-id {nsid} --human-readable | grep 'in use'"))?;
@@ -60,8 +60,8 @@ fn story(lab: &Lab) -> Result<()> {
 fn running(guest: &mut Guest, nsid: u32) -> Result<Task> {
     let since = guest.qmp().traffic(nsid)?;
     let options =
-        "--rw randrw --bs 4k --iodepth 8 --size 4m --runtime 300 --verify crc32c --continue-on-error io";
-    let run = guest.start(&drive::bench(nsid, "", options))?;
+        format!("--rw randrw --bs 4k --iodepth 8 --size 4m --runtime 300 {VERIFY} --continue-on-error io");
+    let run = guest.start(&drive::bench(nsid, "", &options))?;
     guest.await_written(nsid, since.bytes_written + 1)?;
     Ok(run)
 }

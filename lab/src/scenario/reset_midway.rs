@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::drive::{self, count};
+use super::drive::{self, VERIFY, count};
 use super::{SMOKE, Scenario};
 use crate::error::{Result, ensure};
 use crate::guest::Lab;
@@ -23,8 +23,8 @@ fn story(lab: &Lab) -> Result<()> {
     let nsid = NS_512.nsid;
     let mut guest = drive::ready(lab)?;
     let options =
-        "--rw randrw --bs 4k --iodepth 8 --size 4m --runtime 8 --verify crc32c --continue-on-error io";
-    let run = guest.start(&drive::bench(nsid, "?timeout_ms=1000", options))?;
+        format!("--rw randrw --bs 4k --iodepth 8 --size 4m --runtime 8 {VERIFY} --continue-on-error io");
+    let run = guest.start(&drive::bench(nsid, "?timeout_ms=1000", &options))?;
     guest.await_written(nsid, 1)?;
     let enabled = |log: &str| count(log, "pci_nvme_mmio_start_success");
     let enabled_before = enabled(&guest.hardware_log());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::drive;
+use super::drive::{self, VERIFY};
 use super::{ALL_ONLY, Scenario};
 use crate::error::{Result, ensure};
 use crate::guest::Lab;
@@ -25,10 +25,10 @@ const END: Duration = Duration::from_secs(120);
 fn story(lab: &Lab) -> Result<()> {
     let nsid = NS_4096.nsid;
     let mut guest = drive::ready(lab)?;
-    let options = "--rw randrw --bs 4k --iodepth 16 --size 8m --runtime 300 --verify crc32c --do-verify 0";
+    let options = format!("--rw randrw --bs 4k --iodepth 16 --size 8m --runtime 300 {VERIFY} --do-verify 0");
     let query = format!("?timeout_ms={TIMEOUT_MS}");
     let since = guest.qmp().traffic(nsid)?;
-    let run = guest.start(&drive::bench(nsid, &query, options))?;
+    let run = guest.start(&drive::bench(nsid, &query, &options))?;
     guest.await_written(nsid, since.bytes_written + 1)?;
     guest.qmp().throttle(nsid, 1)?;
     let outcome = guest.wait(run, END)?;
@@ -37,7 +37,7 @@ fn story(lab: &Lab) -> Result<()> {
 
     guest.qmp().throttle(nsid, 0)?;
     let since = guest.qmp().traffic(nsid)?;
-    let again = "--rw randrw --bs 4k --iodepth 16 --size 2m --verify crc32c";
-    guest.run(&drive::bench(nsid, "", again))?;
+    let again = format!("--rw randrw --bs 4k --iodepth 16 --size 2m {VERIFY}");
+    guest.run(&drive::bench(nsid, "", &again))?;
     drive::moved(&mut guest, nsid, since, 1 << 19, 1 << 19)
 }

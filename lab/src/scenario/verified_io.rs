@@ -4,7 +4,7 @@
 //! That a run used what it was told to is seen from the other side: QEMU logs each queue that a driver creates, with or
 //! without interrupts, and each shadow doorbell that it reads.
 
-use super::drive::{self, count};
+use super::drive::{self, VERIFY, count};
 use super::{SMOKE, Scenario};
 use crate::error::{Result, ensure};
 use crate::guest::{Guest, Lab};
@@ -51,9 +51,8 @@ fn run_one(guest: &mut Guest, run: &Run) -> Result<()> {
     let since = guest.qmp().traffic(*nsid)?;
     let log_before = guest.hardware_log().len();
     let shadow = u8::from(run.shadow_doorbells);
-    let options = format!(
-        "--rw randrw --bs 4k --iodepth 16 --numjobs {queues} --size {BYTES} --verify crc32c --poll {poll}"
-    );
+    let options =
+        format!("--rw randrw --bs 4k --iodepth 16 --numjobs {queues} --size {BYTES} {VERIFY} --poll {poll}");
     let command = drive::bench(*nsid, &format!("?shadow_doorbells={shadow}"), &options);
     let output = guest.run(&command)?;
     ensure(output.contains(" 0 wrong"), || format!("nothing was verified:\n{output}"))?;
