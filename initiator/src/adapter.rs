@@ -8,8 +8,8 @@ use rdma::{DeviceOptions, OpenError, Provider, local_addresses};
 
 use crate::error::ConnectError;
 
-/// Endpoints of an address that several controllers share: all that the soft provider can have.
-const ENDPOINTS_MAX: u16 = 63;
+/// Most endpoints of an address, which several controllers may share: all that the soft provider can have.
+pub(crate) const ENDPOINTS_MAX: u16 = 63;
 
 /// The devices at addresses that were asked for, or that a route led to.
 static SHARED: Mutex<Vec<Open>> = Mutex::new(Vec::new());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use nvmf::host::HostOptions;
 use rdma::{Provider, ProviderKind, local_addresses};
 
-use crate::adapter::open_adapter;
+use crate::adapter::{ENDPOINTS_MAX, open_adapter};
 use crate::error::ConnectError;
 use crate::handle::{Handle, Plan};
 use crate::namespace::Opened;
@@ -28,8 +28,8 @@ pub(crate) fn attach<P: Provider>(
     host: HostOptions,
     opened: Option<Opened>,
 ) -> Result<Handle<P::Device>, ConnectError> {
-    // One for the admin queue.
-    let endpoints = host.io_queues.saturating_add(1);
+    // One for the admin queue; and a thread that does not poll keeps its old lane while there is a new one.
+    let endpoints = host.io_queues.saturating_mul(2).saturating_add(1).min(ENDPOINTS_MAX);
     let device = open_adapter(provider, peer.ip(), options.local, endpoints)?;
     Handle::attach(device, Plan { peer, host, opened, io_timeout: options.io_timeout })
 }

@@ -13,7 +13,9 @@ use crate::identity::{IdentityError, host_identity};
 
 /// Most I/O queues of one controller, and so most threads that use one opened device.
 pub const QUEUES_MAX: u16 = 62;
-/// I/O queues if nobody says how many: one for each processor, but no more than this.
+/// Fewest I/O queues if nobody says how many: otherwise one for each processor.
+const QUEUES_DEFAULT_MIN: u16 = 4;
+/// Most I/O queues if nobody says how many.
 const QUEUES_DEFAULT_MAX: u16 = 16;
 /// Entries of an I/O queue if nobody says how many.
 const DEPTH_DEFAULT: u16 = 128;
@@ -136,7 +138,7 @@ impl RemoteOptions {
 
 fn default_queues() -> u16 {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    u16::try_from(processors).unwrap_or(u16::MAX).min(QUEUES_DEFAULT_MAX)
+    u16::try_from(processors).unwrap_or(u16::MAX).clamp(QUEUES_DEFAULT_MIN, QUEUES_DEFAULT_MAX)
 }
 
 fn take_count(

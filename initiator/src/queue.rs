@@ -261,6 +261,20 @@ impl<D: Device> Queue<D> {
         }
     }
 
+    /// What the lane wants, in its own time. What it only has to say, as an acknowledgement, it says first.
+    fn prepare_lane(&mut self, now: Timestamp) -> Wait {
+        let lane_now = self.lane_time(now);
+        match self.lane.as_mut().map(|lane| lane.prepare_wait(lane_now)) {
+            None => Wait::Until(Timestamp::NEVER),
+            Some(Wait::Poll) if self.in_flight == 0 => {
+                self.poll_lane(now);
+                let lane = self.lane.as_mut().filter(|_| self.ended.is_empty());
+                lane.map_or(Wait::Poll, |lane| lane.prepare_wait(lane_now))
+            }
+            Some(wait) => wait,
+        }
+    }
+
     #[cold]
     fn lane_broke(&mut self, now: Timestamp) {
         let Some(lane) = &self.lane else { return };
@@ -358,15 +372,11 @@ impl<D: Device> BlockQueue for Queue<D> {
         if !self.ended.is_empty() || could_send || self.desk.has_news() {
             return Wait::Poll;
         }
-        let lane_now = self.lane_time(now);
         let offset = self.clock_offset;
-        let lane = self.lane.as_mut().map(|lane| lane.prepare_wait(lane_now));
-        let lane = match lane {
-            Some(Wait::Poll) => return Wait::Poll,
-            Some(Wait::Until(at)) if at != Timestamp::NEVER => {
-                Timestamp::from_ns(at.as_ns().wrapping_sub(offset))
-            }
-            _ => Timestamp::NEVER,
+        let lane = match self.prepare_lane(now) {
+            Wait::Poll => return Wait::Poll,
+            Wait::Until(Timestamp::NEVER) => Timestamp::NEVER,
+            Wait::Until(at) => Timestamp::from_ns(at.as_ns().wrapping_sub(offset)),
         };
         Wait::Until(lane.min(self.look_at))
     }
@@ -383,6 +393,8 @@ impl<D: Device> Drop for Queue<D> {
         if let Some(lane) = &lane {
             self.forget_descriptors(lane);
         }
-        self.handle.shared().tell(Message::Closed { desk: self.desk.number, lane: lane.or(unused) });
+        let shared = self.handle.shared();
+        shared.tell(Message::Closed { desk: self.desk.number, lane: lane.or(unused) });
+        shared.with_view(|view| view.queues_open = view.queues_open.saturating_sub(1));
     }
 }

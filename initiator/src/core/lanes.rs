@@ -25,12 +25,21 @@ pub(super) struct Lanes<D: Device> {
     pub(super) desks: Vec<(Arc<Desk<D>>, Option<Association>)>,
     /// Lanes of queues that were closed before the core had them back.
     pub(super) spare: Vec<Port<D>>,
+    /// Lanes of the association.
+    count: usize,
     entries_max: u16,
 }
 
 impl<D: Device> Lanes<D> {
     pub(super) const fn new(entries_max: u16) -> Self {
-        Self { connecting: Vec::new(), idle: Vec::new(), desks: Vec::new(), spare: Vec::new(), entries_max }
+        Self {
+            connecting: Vec::new(),
+            idle: Vec::new(),
+            desks: Vec::new(),
+            spare: Vec::new(),
+            count: 0,
+            entries_max,
+        }
     }
 
     /// The port of a queue that is on its way.
@@ -120,7 +129,7 @@ impl<D: Device> Core<D> {
     }
 
     fn poll_idle(&mut self, now: Timestamp) -> bool {
-        let (mut any, mut failed) = (false, None);
+        let (mut any, mut is_free, mut failed) = (false, false, None);
         let mut ended = VecDeque::new();
         for (lane, due) in &mut self.lanes.idle {
             any |= lane.poll(&mut ended, now);
@@ -130,8 +139,11 @@ impl<D: Device> Core<D> {
             let why = lane.broken().or_else(|| stalled.then(|| Failure::Stalled(lane.parameters().queue)));
             failed = failed.or(why.map(|why| (lane.association(), why)));
             if lane.in_flight() == 0 {
-                *due = Timestamp::NEVER;
+                is_free |= std::mem::replace(due, Timestamp::NEVER) != Timestamp::NEVER;
             }
+        }
+        if is_free {
+            self.lend_lanes();
         }
         if let Some((association, failure)) = failed {
             self.protocol.fail(association, failure, now);
@@ -141,6 +153,7 @@ impl<D: Device> Core<D> {
 
     /// The association is live: every port becomes a lane.
     pub(super) fn make_lanes(&mut self, queues: &[IoQueueParameters]) {
+        self.lanes.count = queues.len();
         for parameters in queues {
             let at = self.lanes.connecting.iter().position(|(queue, _)| *queue == parameters.queue);
             let Some(at) = at else { continue };
@@ -162,6 +175,8 @@ impl<D: Device> Core<D> {
             return;
         }
         let association = protocol.association();
+        // The controller may have granted fewer than before.
+        let are_enough = lanes.desks.len() <= lanes.count;
         for (desk, lent) in lanes.desks.iter_mut().filter(|(_, lent)| lent.is_none()) {
             let free = lanes.idle.iter().position(|(lane, _)| lane.in_flight() == 0);
             let lane = free.map(|at| lanes.idle.swap_remove(at).0);
@@ -170,7 +185,7 @@ impl<D: Device> Core<D> {
                 *lent = Some(association);
             }
             desk.leave(|paper| {
-                paper.known.link = if lane.is_some() { LinkState::Up } else { LinkState::Left };
+                paper.known.link = if lane.is_some() || are_enough { LinkState::Up } else { LinkState::Left };
                 paper.lane = lane;
             });
         }
@@ -186,7 +201,6 @@ impl<D: Device> Core<D> {
 
     /// A queue was closed. Its lane waits for the next one, when its commands have ended.
     pub(super) fn closed(&mut self, number: u64, lane: Option<Box<Lane<D>>>, now: Timestamp) {
-        self.shared.with_view(|view| view.queues_open = view.queues_open.saturating_sub(1));
         self.lanes.desks.retain(|(desk, _)| desk.number != number);
         let Some(lane) = lane else { return };
         watch(&mut self.sleeper, &lane.port().endpoint, true);
