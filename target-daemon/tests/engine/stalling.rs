@@ -51,7 +51,7 @@ pub struct Stalling {
 }
 
 impl Stalling {
-    pub fn new(inner: Arc<dyn BlockDevice>) -> (Arc<dyn BlockDevice>, Arc<Orders>) {
+    pub fn wrap(inner: Arc<dyn BlockDevice>) -> (Arc<dyn BlockDevice>, Arc<Orders>) {
         let orders = Arc::<Orders>::default();
         (Arc::new(Self { inner, orders: Arc::clone(&orders) }), orders)
     }

@@ -59,7 +59,7 @@ fn all_is_back(host: &mut Host, engine: &Engine) {
 #[test]
 fn a_device_that_stalls_holds_up_nobody_else() {
     let (engine, to) = engine("127.0.81.1", 1, buffers());
-    let (stalling, orders) = Stalling::new(open("mem:16MiB?bs=4096"));
+    let (stalling, orders) = Stalling::wrap(open("mem:16MiB?bs=4096"));
     export(&engine, 1, &stalling);
     export(&engine, 2, &open("mem:16MiB?bs=4096"));
     let mut host = Host::new("127.0.81.2", "nqn.2014-08.org.example:stalled");
@@ -93,7 +93,7 @@ fn a_device_that_stalls_holds_up_nobody_else() {
 #[test]
 fn a_new_association_waits_for_what_devices_do_for_the_old_one() {
     let (engine, to) = engine("127.0.81.4", 2, buffers());
-    let (stalling, orders) = Stalling::new(open("mem:16MiB?bs=4096"));
+    let (stalling, orders) = Stalling::wrap(open("mem:16MiB?bs=4096"));
     export(&engine, 1, &stalling);
     let mut host = Host::new("127.0.81.5", "nqn.2014-08.org.example:returning");
     let admin = host.attach_to(to, SUBSYSTEM, 0).unwrap();
@@ -170,7 +170,7 @@ fn a_host_that_breaks_the_protocol_loses_its_own_connection_only() {
     hostile.send(victim.queue_pair, &entry(WRITE, 1, 1, stolen, blocks(0, 1)));
     closed(&mut hostile, victim);
     // More commands than the queue holds, before anything is answered.
-    let (stalling, orders) = Stalling::new(open("mem:16MiB?bs=4096"));
+    let (stalling, orders) = Stalling::wrap(open("mem:16MiB?bs=4096"));
     export(&engine, 2, &stalling);
     orders.stall(true);
     let victim = hostile.io_queue(to, SUBSYSTEM, hostile_admin, 6, 4);
@@ -221,7 +221,7 @@ fn requests_that_cannot_be_granted_are_rejected_with_the_reason() {
 #[test]
 fn namespaces_come_and_go_under_attached_hosts() {
     let (engine, to) = engine("127.0.81.16", 2, buffers());
-    let (stalling, orders) = Stalling::new(open("mem:16MiB?bs=4096"));
+    let (stalling, orders) = Stalling::wrap(open("mem:16MiB?bs=4096"));
     export(&engine, 1, &stalling);
     let mut host = Host::new("127.0.81.17", "nqn.2014-08.org.example:watching");
     let admin = host.attach_to(to, SUBSYSTEM, 0).unwrap();
@@ -267,7 +267,7 @@ fn namespaces_come_and_go_under_attached_hosts() {
 fn more_capsules_than_receives_wait_and_none_is_lost() {
     let few = BufferOptions { receives: 64, ..buffers() };
     let (engine, to) = engine("127.0.81.18", 1, few);
-    let (stalling, orders) = Stalling::new(open("mem:16MiB?bs=4096"));
+    let (stalling, orders) = Stalling::wrap(open("mem:16MiB?bs=4096"));
     export(&engine, 1, &stalling);
     let mut host = Host::new("127.0.81.19", "nqn.2014-08.org.example:pushing");
     let admin = host.attach_to(to, SUBSYSTEM, 0).unwrap();
@@ -300,7 +300,7 @@ fn more_capsules_than_receives_wait_and_none_is_lost() {
 #[test]
 fn a_drain_answers_what_is_being_carried_out() {
     let (engine, to) = engine("127.0.81.20", 2, buffers());
-    let (stalling, orders) = Stalling::new(open("mem:16MiB?bs=4096"));
+    let (stalling, orders) = Stalling::wrap(open("mem:16MiB?bs=4096"));
     export(&engine, 1, &stalling);
     let mut host = Host::new("127.0.81.21", "nqn.2014-08.org.example:last");
     let admin = host.attach_to(to, SUBSYSTEM, 0).unwrap();
