@@ -20,8 +20,8 @@ pub enum EngineError {
     #[error("no address to listen at")]
     NoListener,
     /// The program was built without a provider that was asked for.
-    #[error("{0} was asked for, and this program was built without it")]
-    NotBuilt(&'static str),
+    #[error(transparent)]
+    NotBuilt(#[from] rdma::NotBuilt),
     /// The RDMA device of an address cannot be opened.
     #[error("cannot use {address}: {source}")]
     Open {

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use block::Waker;
 use rdma::soft::Soft;
-use rdma::{
-    Device, DeviceInfo, DeviceOptions, DevicesError, EndpointOptions, Provider, ProviderChoice, ProviderKind,
-};
+use rdma::{Device, DeviceOptions, EndpointOptions, Provider, ProviderChoice, ProviderTask, verbs_devices};
 
 use super::error::EngineError;
 use crate::reactor::{Buffers, DevicePort, Inboxes, Port, QUEUE_PAIRS_MAX};
@@ -23,29 +21,6 @@ pub(super) type Ports = Vec<Box<dyn Port>>;
 pub(super) struct Crew<'a> {
     pub(super) wakers: &'a [Waker],
     pub(super) buffers: &'a [Buffers],
-}
-
-/// The RDMA devices of this machine.
-#[cfg(feature = "verbs")]
-fn verbs_devices() -> Result<Vec<DeviceInfo>, DevicesError> {
-    rdma::verbs::Verbs.devices()
-}
-
-#[cfg(feature = "verbs")]
-fn open_verbs(address: IpAddr, ports: &BTreeSet<u16>, crew: &Crew<'_>) -> Result<Ports, EngineError> {
-    open_with(&rdma::verbs::Verbs, address, ports, crew)
-}
-
-/// The RDMA devices of this machine.
-#[cfg(not(feature = "verbs"))]
-fn verbs_devices() -> Result<Vec<DeviceInfo>, DevicesError> {
-    let reason = "this program was built without it".to_owned();
-    Err(DevicesError::Library { library: "libibverbs", reason })
-}
-
-#[cfg(not(feature = "verbs"))]
-fn open_verbs(_address: IpAddr, _ports: &BTreeSet<u16>, _crew: &Crew<'_>) -> Result<Ports, EngineError> {
-    Err(EngineError::NotBuilt("the provider verbs"))
 }
 
 /// Addresses to listen at, each with its ports.
@@ -89,40 +64,45 @@ pub(super) fn open(
     provider: ProviderChoice,
     crew: &Crew<'_>,
 ) -> Result<Ports, EngineError> {
-    let chosen = provider.choose(address, verbs_devices);
+    let chosen = provider.choose_for(address);
     tracing::info!(%address, provider = %chosen, "opening");
-    match chosen.kind {
-        ProviderKind::Soft => open_with(&Soft, address, ports, crew),
-        ProviderKind::Verbs => open_verbs(address, ports, crew),
-    }
+    chosen.kind.run(Opening { address, ports, crew })?
 }
 
-fn open_with<P: Provider>(
-    provider: &P,
+struct Opening<'a> {
     address: IpAddr,
-    ports: &BTreeSet<u16>,
-    crew: &Crew<'_>,
-) -> Result<Ports, EngineError> {
-    let endpoints_max = u16::try_from(crew.wakers.len()).unwrap_or(u16::MAX);
-    let options = DeviceOptions { endpoints_max, mtu: None };
-    let device = provider.open(address, &options).map_err(|source| EngineError::Open { address, source })?;
-    for region in crew.buffers.iter().flat_map(Buffers::all_regions) {
-        device.attach_memory(region).map_err(|source| EngineError::Attach { address, source })?;
-    }
-    let inboxes = Arc::new(Inboxes::new(crew.wakers.iter().cloned()));
-    let options = EndpointOptions {
-        queue_pairs_max: QUEUE_PAIRS_MAX.min(device.info().limits.queue_pairs_max),
-        completions_max: COMPLETIONS_MAX,
-    };
-    let mut made: Ports = Vec::new();
-    for reactor in 0..endpoints_max {
-        let endpoint = device.endpoint(&options).map_err(|source| EngineError::Create { address, source })?;
-        let mut one = DevicePort::new(device.clone(), endpoint, Arc::clone(&inboxes), reactor);
-        for port in ports.iter().filter(|_| reactor == 0) {
-            let address = SocketAddr::new(address, *port);
-            one.listen(*port).map_err(|source| EngineError::Listen { address, source })?;
+    ports: &'a BTreeSet<u16>,
+    crew: &'a Crew<'a>,
+}
+
+impl ProviderTask for Opening<'_> {
+    type Output = Result<Ports, EngineError>;
+
+    fn run<P: Provider>(self, provider: &P) -> Self::Output {
+        let Self { address, ports, crew } = self;
+        let endpoints_max = u16::try_from(crew.wakers.len()).unwrap_or(u16::MAX);
+        let options = DeviceOptions { endpoints_max, mtu: None };
+        let device =
+            provider.open(address, &options).map_err(|source| EngineError::Open { address, source })?;
+        for region in crew.buffers.iter().flat_map(Buffers::all_regions) {
+            device.attach_memory(region).map_err(|source| EngineError::Attach { address, source })?;
         }
-        made.push(Box::new(one));
+        let inboxes = Arc::new(Inboxes::new(crew.wakers.iter().cloned()));
+        let options = EndpointOptions {
+            queue_pairs_max: QUEUE_PAIRS_MAX.min(device.info().limits.queue_pairs_max),
+            completions_max: COMPLETIONS_MAX,
+        };
+        let mut made = Ports::new();
+        for reactor in 0..endpoints_max {
+            let endpoint =
+                device.endpoint(&options).map_err(|source| EngineError::Create { address, source })?;
+            let mut one = DevicePort::new(device.clone(), endpoint, Arc::clone(&inboxes), reactor);
+            for port in ports.iter().filter(|_| reactor == 0) {
+                let address = SocketAddr::new(address, *port);
+                one.listen(*port).map_err(|source| EngineError::Listen { address, source })?;
+            }
+            made.push(Box::new(one));
+        }
+        Ok(made)
     }
-    Ok(made)
 }

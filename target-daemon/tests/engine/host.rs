@@ -119,11 +119,17 @@ pub struct Host {
 }
 
 impl Host {
+    /// A host with memory enough for most tests.
     pub fn new(address: &str, name: &str) -> Self {
+        Self::with_memory(address, name, 40)
+    }
+
+    /// A host with so many chunks of memory.
+    pub fn with_memory(address: &str, name: &str, chunks: u32) -> Self {
         let address: IpAddr = address.parse().unwrap();
         let device = Soft.open(address, &DeviceOptions::default()).unwrap();
         let memory = MemoryOptions { ordinary_pages: true, ..Default::default() };
-        let pool = Pool::new(PoolOptions { chunk_bytes: CHUNK_BYTES, chunks: 40, memory }).unwrap();
+        let pool = Pool::new(PoolOptions { chunk_bytes: CHUNK_BYTES, chunks, memory }).unwrap();
         device.attach_memory(pool.region()).unwrap();
         Self {
             name: name.to_owned(),
