@@ -257,3 +257,21 @@ fn arguments_are_judged_by_name() {
     let found = said(Shortest { namespaces: twice, ..shortest() });
     assert_eq!(found, "--namespace: file:/d is (partly) that of namespace 1 too");
 }
+
+#[test]
+fn the_example_of_the_documentation_is_good() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/remora-target.toml"));
+    let config = load(path).unwrap();
+    assert_eq!(config.subsystems.values().map(|subsystem| subsystem.namespaces.len()).sum::<usize>(), 3);
+    // What it calls the value that counts is that; the example has no more keys than are read.
+    let text = std::fs::read_to_string(path).unwrap();
+    let is_key = |line: &str| line.starts_with("# ") && line.contains(" = ") && !line.contains("cores");
+    let all: String = text
+        .lines()
+        .map(|line| if is_key(line) { line.trim_start_matches("# ") } else { line })
+        .filter(|line| !line.starts_with("control") && !line.starts_with("serial"))
+        .filter(|line| !line.starts_with("nguid"))
+        .fold(String::new(), |all, line| all + line + "\n");
+    let all = from_toml(&all, &Machine::this()).unwrap();
+    assert_eq!(all, config);
+}
