@@ -118,6 +118,7 @@ fn a_device_tells_who_it_is_unless_it_is_told() {
 #[test]
 fn hosts_share_no_reservations() {
     let device = openers().open_text("soft-nvme:?size=1MiB", &block::OpenOptions::READ_WRITE).unwrap();
+    assert!(device.abilities().contains(Abilities::RESERVATIONS));
     let exported = opened(&namespace("soft-nvme:?size=1MiB")).unwrap().info;
     assert_eq!(exported.abilities, device.abilities() - Abilities::RESERVATIONS);
     assert!(exported.abilities.contains(Abilities::WRITE));

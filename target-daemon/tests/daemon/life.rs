@@ -1,0 +1,136 @@
+//! Start, questions, signals, end.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+use rustix::process::Signal;
+use target_daemon::control::client::Client;
+use target_daemon::control::protocol::{Reply, Request};
+use target_daemon::control::status::NamespaceState;
+
+use crate::rig::{PROGRAM, Place};
+
+#[test]
+fn the_shortest_start_serves_and_sigterm_ends_it() {
+    let place = Place::new();
+    let device = format!("soft-nvme:{}?size=16MiB", place.path("d.img").display());
+    let mut target =
+        place.start(&["--listen", "127.0.70.1", "--namespace", &device, "--allow-any-host"]);
+    assert_eq!(target.said_after("listening"), "127.0.70.1:4420");
+    let status = target.status();
+    assert_eq!(format!("{},", status.pid), target.said_after("pid"));
+    assert_eq!(status.listening, ["127.0.70.1:4420"]);
+    let subsystem = &status.subsystems[0];
+    assert_eq!(subsystem.nqn, target.nqn());
+    assert!(subsystem.allow_any_host);
+    let namespace = &subsystem.namespaces[0];
+    assert_eq!((namespace.nsid, &namespace.device, namespace.state), (1, &device, NamespaceState::Exported));
+    assert_eq!(u64::from(namespace.block_bytes) * namespace.blocks, 16 << 20);
+    target.signal(Signal::TERM);
+    assert_eq!(target.wait().code(), Some(0));
+    assert!(!target.control().exists(), "the socket is gone");
+}
+
+#[test]
+fn drain_is_answered_and_ends_it() {
+    let place = Place::new();
+    let mut target = place.start(&["--listen", "127.0.70.2", "--namespace", "mem:1MiB"]);
+    target.wait_for_log("no host may attach");
+    let mut client = Client::connect(target.control()).unwrap();
+    assert_eq!(client.ask(&Request::Drain {}).unwrap(), Reply::Draining {});
+    client.wait_for_end(std::time::Duration::from_secs(60)).unwrap();
+    assert_eq!(target.wait().code(), Some(0));
+}
+
+#[test]
+fn metrics_are_served_over_http() {
+    let place = Place::new();
+    let target = place.start(&[
+        "--listen",
+        "127.0.70.3",
+        "--namespace",
+        "mem:1MiB",
+        "--metrics",
+        "127.0.0.1:0",
+    ]);
+    let url = target.said_after("metrics");
+    let address = url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: target\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    let line = format!("remora_target_namespace_size_bytes{{subsystem=\"{}\",nsid=\"1\"}} 1048576", target.nqn());
+    assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+}
+
+#[test]
+fn check_tells_what_is_wrong_by_line() {
+    let place = Place::new();
+    let bad = place.write("bad.toml", "version = 1\n\nlisten = ['nowhere']\n");
+    let check = |path: &std::path::Path| {
+        Command::new(PROGRAM).arg("--config").arg(path).arg("--check").output().unwrap()
+    };
+    let output = check(&bad);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with(&format!("{}:3: `nowhere` is no address", bad.display())), "{said}");
+    let good = place.write("good.toml", "version = 1\n[[subsystem]]\nnqn = 'nqn.2024-05.com.example:a'\n");
+    let output = check(&good);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"good: 1 subsystems, 0 namespaces\n"[..]));
+    let failed = place.try_start(&["--config", bad.to_str().unwrap()]).err().unwrap();
+    assert_eq!(failed.code, Some(2), "{failed:?}");
+}
+
+#[test]
+fn what_cannot_be_started_says_why() {
+    let place = Place::new();
+    let failed = place.try_start(&["--listen", "127.0.70.4", "--namespace", "file:/nowhere/d"]).err().unwrap();
+    assert_eq!(failed.code, Some(1));
+    assert!(failed.log.contains("nothing can be exported\n  namespace 1 of nqn."), "{}", failed.log);
+    assert!(failed.log.contains("file:/nowhere/d: not found"), "{}", failed.log);
+    let failed = place.try_start(&["--listen", "192.0.2.1", "--namespace", "mem:1MiB"]).err().unwrap();
+    assert_eq!(failed.code, Some(1));
+    assert!(failed.log.contains("192.0.2.1"), "{}", failed.log);
+    let failed = place.try_start(&["--listne", "127.0.70.4"]).err().unwrap();
+    assert_eq!(failed.code, Some(2));
+}
+
+#[test]
+fn one_broken_device_takes_no_other_with_it() {
+    let place = Place::new();
+    let missing = place.path("missing");
+    let device = format!("file:{}", missing.display());
+    let target = place.start(&["--listen", "127.0.70.5", "--namespace", &device, "--namespace", "mem:1MiB"]);
+    let states: Vec<_> = target.namespaces().into_iter().map(|of| (of.state, of.error)).collect();
+    assert_eq!(states[1], (NamespaceState::Exported, None));
+    assert_eq!(states[0].0, NamespaceState::Failed);
+    assert!(states[0].1.as_ref().unwrap().contains("not found"), "{states:?}");
+    // It is there again: reading the configuration again exports it.
+    std::fs::write(&missing, vec![0; 1 << 20]).unwrap();
+    let Reply::Reloaded(reloaded) = target.ask(&Request::Reload {}) else { panic!("it is reloaded") };
+    assert_eq!((reloaded.changes, reloaded.errors), (1, Vec::new()));
+    assert_eq!(target.namespaces()[0].state, NamespaceState::Exported);
+}
+
+#[test]
+fn two_targets_do_not_share_a_place() {
+    let place = Place::new();
+    let _first = place.start(&["--listen", "127.0.70.6", "--namespace", "mem:1MiB"]);
+    let failed = place.try_start(&["--listen", "127.0.70.7", "--namespace", "mem:1MiB"]).err().unwrap();
+    assert!(failed.log.contains("another target uses it"), "{failed:?}");
+    let other = place.path("other");
+    let arguments = ["--listen", "127.0.70.7", "--namespace", "mem:1MiB", "--state-dir"];
+    let mut arguments = arguments.to_vec();
+    arguments.push(other.to_str().unwrap());
+    let output = Command::new(PROGRAM)
+        .args(arguments)
+        .arg("--control")
+        .arg(place.path("control"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("another target listens there"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+}
