@@ -17,7 +17,8 @@ fn configure(place: &Place, address: &str, keys: &str, namespaces: &[(u32, &str)
         format!("[[subsystem.namespace]]\nnsid = {nsid}\ndevice = '{device}'\n")
     };
     let namespaces: String = namespaces.iter().map(namespace).collect();
-    let text = format!("version = 1\nlisten = ['{address}']\n[[subsystem]]\nnqn = '{NQN}'\n{keys}\n{namespaces}");
+    let text =
+        format!("version = 1\nlisten = ['{address}']\n[[subsystem]]\nnqn = '{NQN}'\n{keys}\n{namespaces}");
     place.write("t.toml", &text)
 }
 

@@ -108,10 +108,10 @@ fn write_and_read(queue: &mut dyn BlockQueue, pool: &Pool, round: u64) -> Result
     let byte = round.to_le_bytes()[0];
     let range = BlockRange::new(Lba(round % 8 * 8), 8);
     let mut buffer = pool.take().unwrap();
-    buffer.fill(0, BYTES as usize, byte).unwrap();
+    buffer.fill(0, BYTES, byte).unwrap();
     carry_out(queue, Request::new(Op::Write { fua: false }, range, buffer.into_segment().into()))?;
     let mut buffer = pool.take().unwrap();
-    buffer.fill(0, BYTES as usize, !byte).unwrap();
+    buffer.fill(0, BYTES, !byte).unwrap();
     let request = carry_out(queue, Request::new(Op::Read, range, buffer.into_segment().into()))?;
     let mut read = [0; 4096];
     request.data.read(0, &mut read).unwrap();

@@ -8,23 +8,22 @@ use std::time::Duration;
 use rustix::process::Signal;
 use target_daemon::control::client::Client;
 use target_daemon::control::protocol::{Changed, Reply};
+use target_daemon::control::status::{IoStatus, SubsystemStatus};
 
 use crate::rig::{Place, Target, add, remove};
 
 /// Who a target and its namespaces are.
-fn identity(target: &Target) -> (String, String, Vec<(u32, Option<String>, Option<String>)>) {
-    let subsystem = target.status().subsystems.remove(0);
-    let namespaces = subsystem.namespaces.into_iter().map(|of| (of.nsid, of.uuid, of.nguid)).collect();
-    (subsystem.nqn, subsystem.serial, namespaces)
+fn identity(target: &Target) -> SubsystemStatus {
+    let mut subsystem = target.status().subsystems.remove(0);
+    subsystem.namespaces.iter_mut().for_each(|namespace| namespace.io = IoStatus::default());
+    subsystem
 }
 
 #[test]
 fn identities_and_changes_outlive_the_process_however_it_ends() {
     let place = Place::new();
     let image = format!("soft-nvme:{}?size=16MiB", place.path("d.img").display());
-    let start = || {
-        place.start(&["--listen", "127.0.71.1", "--namespace", &image, "--namespace", "mem:1MiB"])
-    };
+    let start = || place.start(&["--listen", "127.0.71.1", "--namespace", &image, "--namespace", "mem:1MiB"]);
     let mut target = start();
     let changed = |nsid| Changed { nqn: target.nqn(), nsid, is_kept: true };
     assert_eq!(target.ask(&add(7, "mem:7MiB")), Reply::NamespaceAdded(changed(7)));
@@ -106,8 +105,9 @@ fn a_kill_while_changes_are_written_loses_nothing_acknowledged() {
         for (nsid, is_there) in &expected {
             assert_eq!(there.contains(nsid), *is_there, "namespace {nsid} in round {round}");
         }
+        let control = target.control().to_owned();
         let unanswered = thread::scope(|scope| {
-            let changes = scope.spawn(|| change(target.control(), &mut expected, &mut acknowledged));
+            let changes = scope.spawn(|| change(&control, &mut expected, &mut acknowledged));
             thread::sleep(Duration::from_millis(3 + 7 * round));
             target.signal(Signal::KILL);
             changes.join().unwrap()

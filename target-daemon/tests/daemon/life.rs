@@ -15,8 +15,7 @@ use crate::rig::{PROGRAM, Place};
 fn the_shortest_start_serves_and_sigterm_ends_it() {
     let place = Place::new();
     let device = format!("soft-nvme:{}?size=16MiB", place.path("d.img").display());
-    let mut target =
-        place.start(&["--listen", "127.0.70.1", "--namespace", &device, "--allow-any-host"]);
+    let mut target = place.start(&["--listen", "127.0.70.1", "--namespace", &device, "--allow-any-host"]);
     assert_eq!(target.said_after("listening"), "127.0.70.1:4420");
     let status = target.status();
     assert_eq!(format!("{},", status.pid), target.said_after("pid"));
@@ -46,14 +45,8 @@ fn drain_is_answered_and_ends_it() {
 #[test]
 fn metrics_are_served_over_http() {
     let place = Place::new();
-    let target = place.start(&[
-        "--listen",
-        "127.0.70.3",
-        "--namespace",
-        "mem:1MiB",
-        "--metrics",
-        "127.0.0.1:0",
-    ]);
+    let target =
+        place.start(&["--listen", "127.0.70.3", "--namespace", "mem:1MiB", "--metrics", "127.0.0.1:0"]);
     let url = target.said_after("metrics");
     let address = url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -61,7 +54,8 @@ fn metrics_are_served_over_http() {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
-    let line = format!("remora_target_namespace_size_bytes{{subsystem=\"{}\",nsid=\"1\"}} 1048576", target.nqn());
+    let line =
+        format!("remora_target_namespace_size_bytes{{subsystem=\"{}\",nsid=\"1\"}} 1048576", target.nqn());
     assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
 }
 
@@ -78,7 +72,10 @@ fn check_tells_what_is_wrong_by_line() {
     assert!(said.starts_with(&format!("{}:3: `nowhere` is no address", bad.display())), "{said}");
     let good = place.write("good.toml", "version = 1\n[[subsystem]]\nnqn = 'nqn.2024-05.com.example:a'\n");
     let output = check(&good);
-    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"good: 1 subsystems, 0 namespaces\n"[..]));
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(0), &b"good: 1 subsystems, 0 namespaces\n"[..])
+    );
     let failed = place.try_start(&["--config", bad.to_str().unwrap()]).err().unwrap();
     assert_eq!(failed.code, Some(2), "{failed:?}");
 }
@@ -86,7 +83,8 @@ fn check_tells_what_is_wrong_by_line() {
 #[test]
 fn what_cannot_be_started_says_why() {
     let place = Place::new();
-    let failed = place.try_start(&["--listen", "127.0.70.4", "--namespace", "file:/nowhere/d"]).err().unwrap();
+    let failed =
+        place.try_start(&["--listen", "127.0.70.4", "--namespace", "file:/nowhere/d"]).err().unwrap();
     assert_eq!(failed.code, Some(1));
     assert!(failed.log.contains("nothing can be exported\n  namespace 1 of nqn."), "{}", failed.log);
     assert!(failed.log.contains("file:/nowhere/d: not found"), "{}", failed.log);
@@ -124,12 +122,8 @@ fn two_targets_do_not_share_a_place() {
     let arguments = ["--listen", "127.0.70.7", "--namespace", "mem:1MiB", "--state-dir"];
     let mut arguments = arguments.to_vec();
     arguments.push(other.to_str().unwrap());
-    let output = Command::new(PROGRAM)
-        .args(arguments)
-        .arg("--control")
-        .arg(place.path("control"))
-        .output()
-        .unwrap();
+    let output =
+        Command::new(PROGRAM).args(arguments).arg("--control").arg(place.path("control")).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("another target listens there"), "{said}");
     assert_eq!(output.status.code(), Some(1));
