@@ -52,6 +52,7 @@ fn shared(
     depth: u32,
     take: impl Fn() -> Option<DmaBuf>,
 ) -> Result<Shared, CreateError> {
+    let depth = depth.min(port.limits().shared_receive_depth_max);
     let id = port.create_shared_receive_queue(depth)?;
     let buffers = std::iter::from_fn(take).take(depth as usize);
     let ready = buffers.map(|buffer| Receive { id: kind.id(), buffer }).collect();

@@ -351,22 +351,18 @@ impl Station {
 
     /// What depends on the time.
     pub(super) fn tick(&mut self, core: &mut Core) {
-        let mut expired = Vec::new();
+        let mut ended = Vec::new();
         self.with_all(|connection| {
-            if connection.expire(core.now) {
-                expired.push(connection.id().handle);
-            }
+            let end = if connection.expire(core.now) {
+                Err(End::Silent)
+            } else if connection.is_deaf(core.now) {
+                Err(End::Deaf)
+            } else {
+                connection.pump(core)
+            };
+            ended.extend(end.err().map(|end| (connection.id().handle, end)));
         });
-        for handle in expired {
-            self.close(core, handle, "no Connect that succeeded within 10 s");
-        }
-        let mut stuck = Vec::new();
-        self.with_all(|connection| {
-            if let Err(end) = connection.pump(core) {
-                stuck.push((connection.id().handle, end));
-            }
-        });
-        stuck.into_iter().for_each(|(handle, end)| self.end(core, handle, end));
+        ended.into_iter().for_each(|(handle, end)| self.end(core, handle, end));
     }
 
     /// Ends I/O queues that have nothing left to do. How many are left.

@@ -116,6 +116,8 @@ pub struct Host {
     pub closed: Vec<(QueuePairId, ConnectionError)>,
     established: Vec<QueuePairId>,
     next_cid: u16,
+    /// Whether receives are posted again.
+    pub is_deaf: bool,
 }
 
 impl Host {
@@ -143,6 +145,7 @@ impl Host {
             closed: Vec::new(),
             established: Vec::new(),
             next_cid: 0xf000,
+            is_deaf: false,
         }
     }
 
@@ -176,6 +179,9 @@ impl Host {
         assert_eq!(message.bytes, 16, "a response is 16 bytes");
         let invalidated = message.invalidated.map(|key| key.0);
         self.answers.push_back((queue_pair, Answer { bytes, invalidated }));
+        if self.is_deaf {
+            return;
+        }
         let mut again = VecDeque::from([Receive { id: 0, buffer }]);
         // The queue pair may be gone by now.
         let _ = self.endpoint.post_receive(queue_pair, &mut again);

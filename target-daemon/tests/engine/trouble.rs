@@ -185,6 +185,46 @@ fn a_host_that_breaks_the_protocol_loses_its_own_connection_only() {
 }
 
 #[test]
+fn a_host_that_takes_no_responses_does_not_fill_memory() {
+    let (engine, to) = engine("127.0.81.24", 1, buffers());
+    export(&engine, 1, &open("mem:16MiB?bs=4096"));
+    let mut host = Host::new("127.0.81.25", "nqn.2014-08.org.example:deaf");
+    let admin = host.attach_to(to, SUBSYSTEM, 0).unwrap();
+    let queue = host.io_queue(to, SUBSYSTEM, admin, 1, 4);
+    host.is_deaf = true;
+    for (deaf, opcode, others) in [(queue, 0x00, 3), (admin, KEEP_ALIVE, 32)] {
+        let mut sent = 0;
+        while !host.closed.iter().any(|(closed, _)| *closed == deaf.queue_pair) {
+            if sent < 6 * others {
+                host.send(deaf.queue_pair, &entry(opcode, sent, 1, Sgl::None, [0; 6]));
+                sent += 1;
+            }
+            let end = host.now().after(Duration::from_millis(1));
+            while host.now() < end {
+                host.turn();
+            }
+        }
+    }
+    assert_eq!(engine.status().reactors[0].violations, 2);
+    // Log pages of 1 MiB that nobody reads: few are made at once.
+    let mut host = Host::new("127.0.81.26", "nqn.2014-08.org.example:greedy");
+    let admin = host.attach_to(to, SUBSYSTEM, 0).unwrap();
+    let memory = host.memory(1 << 20, 0xff);
+    let sgl = host.expose(admin.queue_pair, &memory, false);
+    let dwords = [0x02 | 0xffff << 16, 0x3, 0, 0, 0, 0];
+    for cid in 0..32 {
+        host.send(admin.queue_pair, &entry(0x02, cid, 0xffff_ffff, sgl, dwords));
+    }
+    for cid in 0..32 {
+        let answer = host.answer(admin.queue_pair);
+        assert_eq!((answer.cid(), answer.status()), (cid, 0));
+    }
+    let mut end = [0xff; 4096];
+    memory.read((1 << 20) - 4096, &mut end).unwrap();
+    assert_eq!(end, [0; 4096], "the page ends with zeroes, and all of it was written");
+}
+
+#[test]
 fn connections_without_a_connect_are_closed_in_the_end() {
     let (engine, to) = engine("127.0.81.12", 1, buffers());
     let mut host = Host::new("127.0.81.13", "nqn.2014-08.org.example:mute");

@@ -11,10 +11,17 @@ use super::{End, Outgoing};
 use crate::reactor::buffers::ADMIN_CHUNK_BYTES;
 use crate::reactor::core::Core;
 
+/// Commands of one admin queue whose data waits for chunks or for its turn. Each may have an answer of the largest transfer in
+/// memory, so further ones wait as they came.
+const JOBS_MAX: usize = 4;
+
 /// An admin queue. Its commands share a pool of chunks with other admin queues; when that is empty they wait in order.
 #[derive(Debug)]
 pub(super) struct AdminLane {
     key: ControllerKey,
+    /// Messages that are not looked at yet, and how many there can be.
+    backlog: VecDeque<Box<[u8]>>,
+    backlog_max: usize,
     /// Commands whose data is being read from the host's memory, by the name of the READ.
     fetching: Vec<Option<Sqe>>,
     /// What waits for a chunk.
@@ -30,8 +37,10 @@ enum Job {
 }
 
 impl AdminLane {
-    pub(super) const fn new(key: ControllerKey) -> Self {
-        Self { key, fetching: Vec::new(), jobs: VecDeque::new() }
+    /// For a host that has so many commands in flight, less one.
+    pub(super) fn new(key: ControllerKey, host_sends: u16) -> Self {
+        let backlog_max = usize::from(host_sends) + 1;
+        Self { key, backlog: VecDeque::new(), backlog_max, fetching: Vec::new(), jobs: VecDeque::new() }
     }
 
     pub(super) const fn key(&self) -> ControllerKey {
@@ -44,9 +53,20 @@ impl AdminLane {
         message: &[u8],
         out: &mut Outgoing,
     ) -> Result<(), End> {
+        if self.jobs.len() < JOBS_MAX && self.backlog.is_empty() {
+            self.handle_now(core, message, out)?;
+        } else if self.backlog.len() < self.backlog_max {
+            self.backlog.push_back(message.into());
+        } else {
+            return Err(Violation::QueueOverrun.into());
+        }
+        self.pump(core, out)
+    }
+
+    fn handle_now(&mut self, core: &Core, message: &[u8], out: &mut Outgoing) -> Result<(), End> {
         let capsule = CommandCapsule::read(message).map_err(|_| Violation::CapsuleTooShort)?;
         let action = core.hub.handle_admin(core.now, self.key, &capsule);
-        self.act(core, &capsule.sqe, action, out)
+        self.act(&capsule.sqe, action, out)
     }
 
     /// A command's data has come.
@@ -64,16 +84,11 @@ impl AdminLane {
         let length = usize::try_from(data.bytes()).map_or(bytes.len(), |length| length.min(bytes.len()));
         data.read(0, &mut bytes[..length]).map_err(|_| End::AdminData)?;
         let action = core.hub.resume_admin(core.now, self.key, &sqe, &bytes[..length]);
-        self.act(core, &sqe, action, out)
+        self.act(&sqe, action, out)?;
+        self.pump(core, out)
     }
 
-    fn act(
-        &mut self,
-        core: &mut Core,
-        sqe: &Sqe,
-        action: AdminAction,
-        out: &mut Outgoing,
-    ) -> Result<(), End> {
+    fn act(&mut self, sqe: &Sqe, action: AdminAction, out: &mut Outgoing) -> Result<(), End> {
         match action {
             AdminAction::Respond(Reply { data: None, response }) => out.respond(&response),
             AdminAction::Respond(Reply { data: Some((memory, data)), response }) => {
@@ -87,11 +102,22 @@ impl AdminLane {
             AdminAction::Hold => {}
             AdminAction::Fatal(violation) => return Err(violation.into()),
         }
-        self.pump(core, out)
+        Ok(())
     }
 
-    /// Does what waits for chunks, as far as there are some.
+    /// Does what waits for chunks, as far as there are some, and looks at further messages.
     pub(super) fn pump(&mut self, core: &Core, out: &mut Outgoing) -> Result<(), End> {
+        self.run_jobs(core, out)?;
+        while self.jobs.len() < JOBS_MAX
+            && let Some(message) = self.backlog.pop_front()
+        {
+            self.handle_now(core, &message, out)?;
+            self.run_jobs(core, out)?;
+        }
+        Ok(())
+    }
+
+    fn run_jobs(&mut self, core: &Core, out: &mut Outgoing) -> Result<(), End> {
         while let Some(job) = self.jobs.front_mut() {
             let Some(mut chunk) = core.buffers.take_admin() else { return Ok(()) };
             match job {

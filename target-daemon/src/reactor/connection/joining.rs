@@ -105,7 +105,7 @@ impl Connection {
         let Stage::Joining(joining) = &mut self.stage else { return };
         match joined {
             Joined::Admin { key, response } => {
-                self.stage = Stage::Admin(AdminLane::new(key));
+                self.stage = Stage::Admin(AdminLane::new(key, self.arrival.request.host_sends));
                 self.joined(data);
                 self.out.respond(&response);
             }

@@ -8,8 +8,12 @@ mod io;
 mod joining;
 mod outgoing;
 
+use std::time::Duration;
+
+use block::Timestamp;
 use dma::{DmaBuf, ScatterList};
 use nvme_spec::QueueId;
+use nvmf::controller::limits::CONNECT_TIMEOUT;
 use nvmf::controller::{Arrival, Violation};
 use nvmf::wire::{Nqn, ResponseCapsule};
 use rdma::QueuePairId;
@@ -34,9 +38,15 @@ pub(super) enum End {
     /// A command before the first one, Connect, was answered.
     #[error("commands before Connect was answered")]
     Impatience,
+    /// There was no Connect that succeeded in time.
+    #[error("no Connect that succeeded within {CONNECT_TIMEOUT:?}")]
+    Silent,
     /// The host has ended its queue.
     #[error("the host has disconnected the queue")]
     Disconnected,
+    /// Responses pile up that the host does not take.
+    #[error("the host takes no responses")]
+    Deaf,
     /// An admin command's data does not fit.
     #[error("an admin command with more data than there can be")]
     AdminData,
@@ -45,7 +55,7 @@ pub(super) enum End {
 impl End {
     /// Whether it is the host's fault.
     pub(super) const fn is_violation(self) -> bool {
-        matches!(self, Self::Violation(_) | Self::Impatience)
+        matches!(self, Self::Violation(_) | Self::Impatience | Self::Deaf)
     }
 }
 
@@ -97,15 +107,33 @@ pub(super) struct Connection {
     pub(super) is_flagged: bool,
     /// What comes in is not looked at any more: the connection is about to be closed.
     is_ending: bool,
+    /// Since when responses wait and none has reached the host, with the count that has not moved.
+    deaf_since: (Timestamp, u64),
 }
+
+/// How long a host may leave a response lying: its RDMA device tells that it has no receive, or tells nothing.
+const RESPONSE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Responses that have not reached the host, in multiples of the queue's entries. A host that keeps to the rules has one for each
+/// entry, but for those whose arrival this side does not know of yet.
+const RESPONSES_MAX_FACTOR: u32 = 2;
 
 impl Connection {
     /// A connection that was accepted.
     pub(super) fn new(id: ConnectionId, queue_pair: QueuePairId, arrival: Arrival, core: &Core) -> Self {
         let out = Outgoing::with_capacity(arrival.request.host_sends.saturating_add(1));
         let stage = Stage::Joining(Joining::new(arrival.request, core.now));
-        let (host, is_flagged, is_ending) = (None, false, false);
-        Self { id, queue_pair, arrival, host, stage, out, is_flagged, is_ending }
+        Self {
+            id,
+            queue_pair,
+            arrival,
+            host: None,
+            stage,
+            out,
+            is_flagged: false,
+            is_ending: false,
+            deaf_since: (core.now, 0),
+        }
     }
 
     pub(super) const fn id(&self) -> ConnectionId {
@@ -170,6 +198,10 @@ impl Connection {
         receives: &mut Receives,
         message: Message,
     ) -> Result<(), End> {
+        if self.out.unfinished() > RESPONSES_MAX_FACTOR * (u32::from(self.arrival.request.host_sends) + 1) {
+            receives.give_back(message.kind, message.buffer);
+            return Err(End::Deaf);
+        }
         match &mut self.stage {
             Stage::Io(lane) if !self.is_ending && !core.is_draining => {
                 let ends = lane.handle_message(core, receives, message, &mut self.out)?;
@@ -222,6 +254,15 @@ impl Connection {
             WorkId::Write | WorkId::Read(_) => {}
         }
         self.pump(core)
+    }
+
+    /// Whether responses have waited for too long without one reaching the host.
+    pub(super) fn is_deaf(&mut self, now: Timestamp) -> bool {
+        let progress = self.out.progress();
+        if self.out.is_finished() || self.deaf_since.1 != progress {
+            self.deaf_since = (now, progress);
+        }
+        now.since(self.deaf_since.0) >= RESPONSE_PATIENCE
     }
 
     /// Goes on with admin commands that wait for memory.

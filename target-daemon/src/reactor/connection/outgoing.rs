@@ -53,6 +53,8 @@ pub(in crate::reactor) struct Outgoing {
     responses: VecDeque<SendWork>,
     /// Responses that are queued or posted and have not completed.
     unfinished: u32,
+    /// Responses that have completed: moves while the host takes them.
+    finished: u64,
 }
 
 impl Outgoing {
@@ -62,6 +64,7 @@ impl Outgoing {
             work: VecDeque::with_capacity(2 * entries),
             responses: VecDeque::with_capacity(entries),
             unfinished: 0,
+            finished: 0,
         }
     }
 
@@ -82,10 +85,22 @@ impl Outgoing {
         self.unfinished == 0
     }
 
+    /// Responses that have not reached the host.
+    #[inline]
+    pub(in crate::reactor) const fn unfinished(&self) -> u32 {
+        self.unfinished
+    }
+
+    /// Counts responses that have reached the host.
+    pub(in crate::reactor) const fn progress(&self) -> u64 {
+        self.finished
+    }
+
     /// A response has completed.
     #[inline]
     pub(in crate::reactor) const fn finished(&mut self) {
         self.unfinished = self.unfinished.saturating_sub(1);
+        self.finished = self.finished.wrapping_add(1);
     }
 
     /// A response. Its completion lets go of the data that went before it.
