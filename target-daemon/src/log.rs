@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use block::{MonotonicClock, Timestamp};
 use tracing::callsite::Identifier;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber, warn};
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -113,6 +115,16 @@ impl Limiter {
 struct Limited(Arc<Limiter>);
 
 impl<S: Subscriber> Filter<S> for Limited {
+    /// What is not told is decided once for each line of the program, until the level changes, and costs nothing. What may be told
+    /// is asked about each time: only then tracing-subscriber forgets that the message before was refused.
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if *metadata.level() <= self.0.level() { Interest::sometimes() } else { Interest::never() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::from_level(self.0.level()))
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         *metadata.level() <= self.0.level()
     }

@@ -5,7 +5,6 @@ mod subsystems;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,9 +26,6 @@ pub(super) const MODEL_DEFAULT: &str = "Remora";
 
 /// Words for levels of logging.
 const LEVELS: &str = "error, warn, info, debug or trace";
-
-/// Where a namespace stands in the file, for problems with two of them.
-type Devices = Vec<(Range<usize>, Namespace)>;
 
 /// Reads a file's text.
 pub(crate) fn from_toml(text: &str, machine: &Machine) -> Result<Config, Vec<Problem>> {
@@ -67,7 +63,8 @@ fn parse<T: DeserializeOwned>(text: &str, problems: &mut Problems<'_>) -> Option
 struct Checker<'a, 'b> {
     problems: &'a mut Problems<'b>,
     machine: &'a Machine,
-    devices: Devices,
+    /// Of all subsystems, at most [`crate::engine::EXPORTS_MAX`].
+    devices: Vec<Namespace>,
 }
 
 impl Checker<'_, '_> {

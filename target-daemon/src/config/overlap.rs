@@ -42,6 +42,19 @@ pub(crate) fn first_overlap<'a, K>(
     others.into_iter().find(|(_, other)| conflicts(other)).map(|(key, _)| key)
 }
 
+/// The first of `others` that is a part of the same device, for reading while `namespace` is for writing, or the other way round:
+/// whoever opens a device opens it once for all of its parts.
+pub(super) fn first_of_other_access<'a, K>(
+    namespace: &Namespace,
+    others: impl IntoIterator<Item = (K, &'a Namespace)>,
+) -> Option<K> {
+    let target = namespace.device.target();
+    let differs = |other: &Namespace| {
+        target.is_unique() && other.device.target() == target && other.read_only != namespace.read_only
+    };
+    others.into_iter().find(|(_, other)| differs(other)).map(|(key, _)| key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

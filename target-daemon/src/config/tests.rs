@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 fn machine() -> Machine {
     Machine::named("m")
@@ -207,6 +208,39 @@ fn one_device_serves_several_subsystems_in_parts() {
     assert_eq!(problems(&both("length = '1GiB'", "offset = '1GiB'")), [""; 0]);
     assert_eq!(problems(&both("read_only = true", "read_only = true")), [""; 0]);
     assert!(problem(&both("", "read_only = true")).starts_with("12: nvme:0000:01:00.0/1 and "));
+    let mixed = both("length = '1GiB'", "offset = '1GiB'\nread_only = true");
+    assert!(
+        problem(&mixed).starts_with("12: parts of one device, which is opened once, are all `read_only`")
+    );
+}
+
+#[test]
+fn namespaces_of_all_subsystems_are_bounded() {
+    let namespace = |nsid: u32| format!("[[subsystem.namespace]]\nnsid = {nsid}\ndevice = 'mem:1m'\n");
+    let subsystem = |name: usize| {
+        let namespaces: String = (1..=1024).map(namespace).collect();
+        format!("[[subsystem]]\nnqn = 'nqn.2024-05.com.example:{name}'\n{namespaces}")
+    };
+    let most: String = (0..4).map(subsystem).collect();
+    assert_eq!(problems(&format!("version = 1\n{most}")), [""; 0]);
+    let more = format!("version = 1\n{most}[[subsystem]]\nnqn = 'nqn.2024-05.a'\n{}", namespace(1));
+    assert!(problem(&more).ends_with(": more than 4096 namespaces"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(text in "(version = 1\n)?.*") {
+        let _ = from_toml(&text, &machine());
+    }
+
+    #[test]
+    fn any_value_of_any_key_is_answered(
+        section in "(|\\[buffers\\]\n|\\[limits\\]\n|\\[\\[subsystem\\]\\]\n)",
+        key in "(listen|cores|reactors|data|receives|io_queues|transfer_max|nqn|cntlid|hosts|log|control)",
+        value in "(-1|0|1|65536|99999999999999999999|''|'x'|'1EiB'|\\[\\]|\\[''\\]|\\[1, 2\\]|\\[9, 1\\]|true|1.5)",
+    ) {
+        let _ = from_toml(&format!("version = 1\n{section}{key} = {value}\n"), &machine());
+    }
 }
 
 #[test]

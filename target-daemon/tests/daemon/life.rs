@@ -128,3 +128,49 @@ fn two_targets_do_not_share_a_place() {
     assert!(said.contains("another target listens there"), "{said}");
     assert_eq!(output.status.code(), Some(1));
 }
+
+/// A target whose only namespace is another target's, which is stopped while a host writes: its I/O does not end.
+struct Stuck {
+    front: crate::rig::Target,
+    behind: crate::rig::Target,
+    _host: crate::host::Host,
+    _places: [Place; 2],
+}
+
+fn stuck(behind: &str, front: &str, drain_timeout_s: u32) -> Stuck {
+    let places = [Place::new(), Place::new()];
+    let back = places[0].start(&["--listen", behind, "--namespace", "mem:1MiB", "--allow-any-host"]);
+    let device = format!("rdma://{behind}/{}?ns=1", back.nqn());
+    let nqn = "nqn.2024-05.com.example:front";
+    let text = format!(
+        "version = 1\nlisten = ['{front}']\ndrain_timeout_s = {drain_timeout_s}\n[[subsystem]]\nnqn = '{nqn}'\n\
+         allow_any_host = true\n[[subsystem.namespace]]\nnsid = 1\ndevice = '{device}'\n"
+    );
+    let path = places[1].write("t.toml", &text);
+    let target = places[1].start(&["--config", path.to_str().unwrap()]);
+    let host = crate::host::Host::attach(front, nqn, 1);
+    back.signal(Signal::STOP);
+    crate::rig::eventually("a command is in the device", || {
+        target.status().reactors.iter().any(|reactor| reactor.in_devices > 0)
+    });
+    Stuck { front: target, behind: back, _host: host, _places: places }
+}
+
+#[test]
+fn draining_is_bounded() {
+    let mut stuck = stuck("127.0.70.8", "127.0.70.9", 1);
+    stuck.front.signal(Signal::TERM);
+    assert_eq!(stuck.front.wait().code(), Some(1));
+    stuck.front.wait_for_log("was abandoned");
+    stuck.behind.signal(Signal::CONT);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut stuck = stuck("127.0.70.10", "127.0.70.11", 3600);
+    stuck.front.signal(Signal::TERM);
+    stuck.front.wait_for_log("draining");
+    stuck.front.signal(Signal::TERM);
+    assert_eq!(stuck.front.wait().code(), Some(128 + 15));
+    stuck.behind.signal(Signal::CONT);
+}

@@ -12,8 +12,10 @@ use toml::Spanned;
 
 use super::{Checker, MODEL_DEFAULT};
 use crate::config::file::{self, Size};
+use crate::config::overlap::first_of_other_access;
 use crate::config::values::{ValueError, read_device, read_identifier};
 use crate::config::{Hosts, Namespace, Subsystem, first_overlap};
+use crate::engine::EXPORTS_MAX;
 
 impl Checker<'_, '_> {
     pub(super) fn subsystems(&mut self, of: Vec<file::Subsystem>) -> BTreeMap<Nqn, Subsystem> {
@@ -124,15 +126,23 @@ impl Checker<'_, '_> {
 
     /// Notes a device that another namespace has already.
     fn is_alone(&mut self, span: Range<usize>, namespace: &Namespace) {
-        let others = self.devices.iter().map(|(span, other)| ((span.clone(), other), other));
-        if let Some((_, other)) = first_overlap(namespace, others) {
+        let device = &namespace.device;
+        let others = || self.devices.iter().map(|other| (other, other));
+        if self.devices.len() == EXPORTS_MAX {
+            self.problems.note(&span, format_args!("more than {EXPORTS_MAX} namespaces"));
+        } else if let Some(other) = first_overlap(namespace, others()) {
+            let other = &other.device;
             let message = format!(
-                "{} and {} are (partly) the same bytes, and a device has one writable owner",
-                namespace.device, other.device
+                "{device} and {other} are (partly) the same bytes, and a device has one writable owner"
             );
             self.problems.note(&span, message);
+        } else if first_of_other_access(namespace, others()).is_some() {
+            let message = "parts of one device, which is opened once, are all `read_only` or none of them is";
+            self.problems.note(&span, message);
         }
-        self.devices.push((span, namespace.clone()));
+        if self.devices.len() < EXPORTS_MAX {
+            self.devices.push(namespace.clone());
+        }
     }
 }
 
