@@ -12,6 +12,8 @@ mod port;
 mod receives;
 mod run;
 mod station;
+#[cfg(test)]
+mod testing;
 mod waiting;
 
 use std::sync::Arc;

@@ -68,6 +68,17 @@ impl Receives {
         })
     }
 
+    /// Those of no port, which are given back and never posted.
+    #[cfg(test)]
+    pub(super) fn detached() -> Self {
+        let none = || {
+            let id = rdma::Slots::new(1).insert(());
+            let Ok(id) = id else { unreachable!("there is room for one") };
+            Shared { id: id.into(), ready: VecDeque::new(), lent: 0 }
+        };
+        Self { io: none(), admin: none() }
+    }
+
     pub(super) const fn queue(&self, kind: ReceiveKind) -> SharedReceiveQueueId {
         match kind {
             ReceiveKind::Io => self.io.id,

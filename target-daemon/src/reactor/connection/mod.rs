@@ -7,6 +7,8 @@ mod admin;
 mod io;
 mod joining;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
