@@ -11,6 +11,7 @@ mod engine;
 mod listener;
 mod reactor;
 mod slab;
+mod spin;
 #[cfg(test)]
 mod tests;
 

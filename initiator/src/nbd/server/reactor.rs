@@ -10,12 +10,10 @@ use super::clients::{ClientKey, Clients, MemoryLine};
 use super::counters::add;
 use super::engine::{Answer, DeviceEnd, Engine, Order};
 use super::listener::Listener;
+use super::spin::Spin;
 use super::{DEPTH, Poll, ServerError, ServerOptions, Shared, StopError};
 use crate::nbd::command::Command;
 use crate::nbd::export::Export;
-
-/// How long an idle thread looks again before it asks whether it may sleep: about what a wake-up costs.
-const SPIN_NS_MAX: u64 = 20_000;
 
 /// A busy thread looks for new clients this often, in turns. An idle one is woken.
 const ACCEPT_TURNS: u64 = 256;
@@ -23,6 +21,9 @@ const ACCEPT_TURNS: u64 = 256;
 /// A client that was silent for so many turns is looked at only every [`QUIET_TURNS_SKIPPED`] turns while others are busy.
 const QUIET_TURNS: u32 = 64;
 const QUIET_TURNS_SKIPPED: u64 = 16;
+
+/// A client whose socket was found empty is asked again after so many busy turns, if no sleep tells of it before.
+const DRAINED_TURNS_SKIPPED: u64 = 4;
 
 /// Clients accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 16;
@@ -79,7 +80,7 @@ pub(super) struct Reactor {
     turns: u64,
     has_slept: bool,
     has_warned_full: bool,
-    busy_at: Timestamp,
+    spin: Spin,
 }
 
 impl Reactor {
@@ -113,7 +114,7 @@ impl Reactor {
             turns: 0,
             has_slept: true,
             has_warned_full: false,
-            busy_at: clock.now(),
+            spin: Spin::new(),
         })
     }
 
@@ -126,7 +127,7 @@ impl Reactor {
         while self.phase != Phase::Done {
             let now = self.clock.now();
             if self.turn(now) {
-                self.busy_at = now;
+                self.spin.note_work(now);
             } else if self.phase != Phase::Done {
                 self.wait(now)?;
             }
@@ -152,9 +153,16 @@ impl Reactor {
 
     fn take_in(&mut self, now: Timestamp) -> bool {
         let looks_at_all = self.has_slept || self.turns.is_multiple_of(QUIET_TURNS_SKIPPED);
+        let asks_again = self.poll == Poll::Always
+            || self.spin.is_on()
+            || self.has_slept
+            || self.turns.is_multiple_of(DRAINED_TURNS_SKIPPED);
         let mut happened = false;
         for key in &self.keys {
             let Some(client) = self.clients.get_mut(*key) else { continue };
+            if asks_again {
+                client.is_drained = false;
+            }
             if client.quiet_turns >= QUIET_TURNS && !looks_at_all {
                 continue;
             }
@@ -254,7 +262,7 @@ impl Reactor {
 
     /// Spins, or sleeps until something can happen.
     fn wait(&mut self, now: Timestamp) -> Result<(), StopError> {
-        if self.poll == Poll::Always || now.ns_since(self.busy_at) < SPIN_NS_MAX {
+        if self.poll == Poll::Always || self.spin.looks_again(now) {
             if self.engine.under_way() > 0 {
                 // The device may be a thread of this machine.
                 std::thread::yield_now();

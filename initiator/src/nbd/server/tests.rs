@@ -2,10 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use block::{Abilities, Access, BlockSize, Event, MemDevice};
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::engine::tests::slow::{Knobs, SlowDevice, began_anew};
@@ -353,6 +354,48 @@ fn large_writes_are_not_copied() {
     }
     let copied = rig.status().copied_bytes;
     assert!(copied <= 65_536, "{copied}: only the first could come together with its command");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..Default::default() })]
+
+    /// Whatever a client sends after the handshake, others are served, and nothing of it stays behind.
+    #[test]
+    fn nonsense_harms_its_sender_only(
+        commands in proptest::collection::vec(
+            (any::<u16>(), 0u16..10, prop_oneof![any::<u64>(), 0u64..60 << 20], prop_oneof![1u32 << 27..=u32::MAX, 0u32..70_000]),
+            1..30,
+        ),
+        payload in 0usize..5000,
+        flagged in any::<bool>(),
+    ) {
+        let rig = hostile_rig();
+        let mut bad = rig.connect();
+        let mut said = Vec::new();
+        for (flags, kind, offset, bytes) in commands {
+            said.extend(command(if flagged { flags } else { 0 }, kind, 5, offset, bytes));
+            if kind == WRITE {
+                said.extend(vec![0x25; payload.min(bytes as usize)]);
+            }
+        }
+        // It may be thrown out in the middle.
+        let _ = bad.stream.write_all(&said);
+        let mut good = rig.connect();
+        // Where no command of the other's can reach that is not refused.
+        let place = 63 << 20;
+        prop_assert_eq!(good.write(place, &[3; 100]), 0);
+        prop_assert_eq!(good.read(place, 100).unwrap(), [3; 100]);
+        drop((bad, good));
+        while rig.status().clients > 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+/// One server for all cases: what one of them leaves behind, the next ones find.
+fn hostile_rig() -> &'static Rig {
+    static RIG: OnceLock<Rig> = OnceLock::new();
+    RIG.get_or_init(Rig::of_memory)
 }
 
 #[test]

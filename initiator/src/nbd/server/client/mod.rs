@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use block::{Interest, Timestamp};
-use dma::stream::{receive, would_block};
+use dma::stream::{STREAM_PARTS_MAX, receive, would_block};
 
 use super::clients::{ClientKey, MemoryLine};
 use super::engine::{Answer, BufferList, Engine, Finished, Order, Reserved};
@@ -23,6 +23,9 @@ pub(super) const IN_FLIGHT_MAX: usize = 256;
 /// Writes from this on are received where the device takes them from; what follows them is fetched as far as the next
 /// command only, so that its data can be received in place too. Smaller ones cost less if copied.
 const DIRECT_BYTES_MIN: u32 = 32 << 10;
+
+/// Bytes of a large write that one call takes if they are there: all parts of one call, each at least a page.
+const DIRECT_BYTES_SURE: usize = STREAM_PARTS_MAX * 4096;
 
 /// Most bytes of memory that one client ties up with several commands: a quarter of what there is, so that clients who take no
 /// replies do not stop the others. One command alone may need more.
@@ -87,6 +90,8 @@ pub(super) struct Client {
     moved_at: Timestamp,
     /// What the reactor sleeps for.
     pub(super) interest: Option<Interest>,
+    /// All that it sent was fetched: a sleep will end when there is more, so asking again before that is for those who spin.
+    pub(super) is_drained: bool,
     /// Turns without a byte from it.
     pub(super) quiet_turns: u32,
 }
@@ -113,6 +118,7 @@ impl Client {
             losses_told: losses,
             moved_at: now,
             interest: None,
+            is_drained: false,
             quiet_turns: 0,
         }
     }
@@ -172,7 +178,7 @@ impl Client {
     ) -> bool {
         let held = self.held.is_some() && self.begin_held(key, engine, line);
         let understood = self.understand(key, engine, line, now);
-        if !self.wants_bytes() {
+        if self.is_drained || !self.wants_bytes() {
             return held || understood;
         }
         let came = self.fetch(now);
@@ -193,12 +199,14 @@ impl Client {
         };
         let room = self.inbox.room(if self.is_direct { REQUEST_BYTES } else { usize::MAX });
         let expected = usize::try_from(within.end - within.start).unwrap_or(usize::MAX);
+        let room_bytes = expected.min(DIRECT_BYTES_SURE) + room.len();
         match receive(self.socket.as_fd(), buffers, within, room) {
             Ok(0) => {
                 self.has_ended = true;
                 false
             }
             Ok(count) => {
+                self.is_drained = count < room_bytes;
                 let direct = count.min(expected);
                 if let Some(Payload::Data { received, .. }) = &mut self.payload {
                     // No more than was left of the payload, whose length has 32 bits.
@@ -208,7 +216,10 @@ impl Client {
                 self.moved_at = now;
                 true
             }
-            Err(error) if would_block(&error) => false,
+            Err(error) if would_block(&error) => {
+                self.is_drained = true;
+                false
+            }
             Err(error) => {
                 self.lose(&error);
                 false

@@ -26,7 +26,7 @@ use dma::Segment;
 use super::ServerError;
 use super::counters::{Counters, add};
 use super::slab::Slab;
-use crate::nbd::command::{Command, Refusal};
+use crate::nbd::command::{Command, Refusal, Span};
 use crate::nbd::export::Export;
 use crate::nbd::ranges::Ranges;
 use crate::nbd::wire::Errno;
@@ -336,9 +336,10 @@ impl Engine {
         add(&self.counters.unaligned, 1);
         if !self.has_warned {
             self.has_warned = true;
+            let Span { offset, bytes } = span_of(command);
             tracing::warn!(
-                "{}: a client's {command:?} does not begin and end at blocks of {} bytes: such commands cost a read and \
-                 a write each (said once)",
+                "{}: a client's command of {bytes} bytes at {offset} does not begin and end at blocks of {} bytes: such \
+                 writes cost a read besides (said once)",
                 self.export.description,
                 self.export.block_size.bytes()
             );
