@@ -79,6 +79,16 @@ impl DataPointer {
         }
     }
 
+    /// The same memory, of which no more than `bytes` count: for commands whose hosts may send more than they say that is there.
+    #[inline]
+    pub(super) fn at_most(self, bytes: u64) -> Self {
+        let limit = |length: u32| length.min(u32::try_from(bytes).unwrap_or(u32::MAX));
+        Self(match self.0 {
+            Pointer::Keyed(memory) => Pointer::Keyed(KeyedMemory { bytes: limit(memory.bytes), ..memory }),
+            Pointer::InCapsule { offset, bytes } => Pointer::InCapsule { offset, bytes: limit(bytes) },
+        })
+    }
+
     /// How the data of a command moves that has `bytes` of it; the capsule has `in_capsule` behind its entry.
     #[inline]
     pub(super) fn resolve(
@@ -224,5 +234,17 @@ mod tests {
         let wrong = Err(Status::permanent(StatusCode::DATA_SGL_LENGTH_INVALID));
         assert_eq!(pointer(keyed(0)).unwrap().resolve(READ, 0x1_1fff, 0), wrong);
         assert_eq!(pointer(keyed(0)).unwrap().resolve(READ, 0x1_2001, 0), wrong);
+    }
+
+    #[test]
+    fn what_is_more_than_counts_is_left_out() {
+        let memory =
+            KeyedMemory { address: 0x8877_6655_4433_2211, bytes: 32, key: 0xa4a3_a2a1, invalidate: true };
+        let cut = pointer(keyed(0xf)).unwrap().at_most(32);
+        assert_eq!(cut.resolve(WRITE, 32, 0), Ok(Transfer::FromHost(memory)));
+        let cut = pointer(in_capsule(8, 4096)).unwrap().at_most(32);
+        assert_eq!(cut.resolve(WRITE, 32, 40), Ok(Transfer::InCapsule { offset: 8, bytes: 32 }));
+        let short = pointer(in_capsule(8, 16)).unwrap().at_most(32).resolve(WRITE, 32, 40);
+        assert_eq!(short, Err(Status::permanent(StatusCode::DATA_SGL_LENGTH_INVALID)));
     }
 }

@@ -226,7 +226,12 @@ impl IoQueue {
         if bytes > self.transfer_bytes_max {
             return refuse(StatusCode::INVALID_FIELD);
         }
-        Ok((work, pointer?.resolve(direction, bytes, in_capsule)?))
+        let mut pointer = pointer?;
+        if matches!(command, NvmCommand::DatasetManagement(_)) {
+            // Linux's host sends a whole page, however few ranges there are.
+            pointer = pointer.at_most(bytes);
+        }
+        Ok((work, pointer.resolve(direction, bytes, in_capsule)?))
     }
 
     fn handle_fabrics(&mut self, sqe: &Sqe, invalidate: Option<u32>) -> IoAction {

@@ -134,6 +134,16 @@ fn more_than_mdts_or_another_length_is_refused() {
 }
 
 #[test]
+fn ranges_to_deallocate_may_come_in_a_larger_buffer() {
+    let (_, mut queue) = queue();
+    for bytes in [16, 4096] {
+        assert_eq!(executed(&mut queue, entry(0x09, 1, keyed(bytes), [0, 4, 0, 0, 0, 0])).op, Op::Discard);
+    }
+    let wrong = Status::permanent(StatusCode::DATA_SGL_LENGTH_INVALID);
+    assert_eq!(refused(&mut queue, entry(0x09, 1, keyed(16), [1, 4, 0, 0, 0, 0])), wrong);
+}
+
+#[test]
 fn what_a_namespace_cannot_do_is_refused_in_the_specifications_words() {
     let (mut rig, mut queue) = queue();
     let mut read_only = info(2);
