@@ -37,6 +37,9 @@ impl EngineOptions {
         if self.reactors.is_empty() || self.reactors.len() > REACTORS_MAX {
             return fail(format!("an engine has 1 to {REACTORS_MAX} reactors, not {}", self.reactors.len()));
         }
+        if self.listeners.iter().any(|listener| listener.port() == 0) {
+            return fail("hosts need to know the port: it cannot be 0".to_owned());
+        }
         let buffers = &self.buffers;
         if !(DATA_BYTES_MIN..=DATA_BYTES_MAX).contains(&buffers.data_bytes) {
             return fail(format!("data buffers of a reactor are {DATA_BYTES_MIN} to {DATA_BYTES_MAX} bytes"));

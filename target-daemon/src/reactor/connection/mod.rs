@@ -114,7 +114,7 @@ pub(super) struct Connection {
 }
 
 /// How long a host may leave a response lying: its RDMA device tells that it has no receive, or tells nothing.
-const RESPONSE_PATIENCE: Duration = Duration::from_secs(30);
+const RESPONSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Responses that have not reached the host, in multiples of the queue's entries. A host that keeps to the rules has one for each
 /// entry, but for those whose arrival this side does not know of yet.
