@@ -199,13 +199,18 @@ impl Drop for Leaving {
     }
 }
 
-/// The owner and root may ask; the kernel says who it is (SO_PEERCRED).
+/// Who asks is told by the kernel (SO_PEERCRED), not by the peer.
 fn check_peer(stream: &UnixStream, owner: Uid) -> Result<(), String> {
     let peer = socket_peercred(stream).map_err(|error| format!("nobody knows who asks: {error}"))?;
-    if peer.uid == owner || peer.uid.is_root() {
+    may_ask(peer.uid, owner)
+}
+
+/// The owner and root may ask.
+fn may_ask(user: Uid, owner: Uid) -> Result<(), String> {
+    if user == owner || user.is_root() {
         Ok(())
     } else {
-        Err(format!("user {} may not ask this target", peer.uid.as_raw()))
+        Err(format!("user {} may not ask this target", user.as_raw()))
     }
 }
 

@@ -84,6 +84,7 @@ pub(crate) fn run(source: Source) -> Result<(), DaemonError> {
         let now = clock.now();
         sleeper.sleep_until(now, now.after(SUPPRESSED_PERIOD))?;
     }
+    desk.close();
     let end = daemon.end();
     if let Some(control) = control {
         control.finish();

@@ -1,5 +1,6 @@
 //! What the daemon's thread is asked to do, by the control socket and by signals.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ const ORDERS_MAX: usize = 64;
 
 /// How long an order may take: a device that is opened or drained has its own, shorter bounds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the reply to an order may take that was placed when the target had begun to end: it may have been carried out
+/// just before.
+const PATIENCE_AT_END: Duration = Duration::from_millis(200);
 
 /// An order.
 #[derive(Debug)]
@@ -30,12 +35,13 @@ pub(crate) enum Order {
 pub(crate) struct Desk {
     orders: ArrayQueue<Order>,
     waker: Waker,
+    is_closed: AtomicBool,
 }
 
 impl Desk {
     /// Wakes the daemon's thread by this waker.
     pub(crate) fn new(waker: Waker) -> Self {
-        Self { orders: ArrayQueue::new(ORDERS_MAX), waker }
+        Self { orders: ArrayQueue::new(ORDERS_MAX), waker, is_closed: AtomicBool::new(false) }
     }
 
     /// Places an order; whether there was room.
@@ -51,13 +57,73 @@ impl Desk {
         if !self.place(Order::Answer(request, sender)) {
             return Reply::error(format_args!("{ORDERS_MAX} requests wait already"));
         }
-        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        // Asked after the order is placed: whoever closes the desk looks for orders after that.
+        let is_closed = self.is_closed.load(Ordering::SeqCst);
+        let patience = if is_closed { PATIENCE_AT_END } else { PATIENCE };
+        receiver.recv_timeout(patience).unwrap_or_else(|_| {
+            if self.is_closed.load(Ordering::SeqCst) {
+                return Reply::error("the target is ending");
+            }
             Reply::error(format_args!("not done within {} s; it may still be done", PATIENCE.as_secs()))
         })
+    }
+
+    /// Orders are carried out no longer; those that wait end without a reply of their own.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        while self.orders.pop().is_some() {}
     }
 
     /// The oldest order.
     pub(crate) fn take(&self) -> Option<Order> {
         self.orders.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn desk() -> Desk {
+        let sleeper = block::Sleeper::new().unwrap();
+        Desk::new(sleeper.waker())
+    }
+
+    #[test]
+    fn who_asks_gets_the_reply() {
+        let desk = desk();
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| desk.ask(Request::Drain {}));
+            let order = loop {
+                match desk.take() {
+                    Some(order) => break order,
+                    None => thread::yield_now(),
+                }
+            };
+            let Order::Answer(Request::Drain {}, sender) = order else { panic!("{order:?}") };
+            sender.send(Reply::Draining {}).unwrap();
+            assert_eq!(asked.join().unwrap(), Reply::Draining {});
+        });
+    }
+
+    #[test]
+    fn nobody_waits_for_a_target_that_ends() {
+        let desk = desk();
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| desk.ask(Request::Status {}));
+            thread::yield_now();
+            desk.close();
+            assert_eq!(asked.join().unwrap(), Reply::error("the target is ending"));
+        });
+        assert_eq!(desk.ask(Request::Status {}), Reply::error("the target is ending"));
+    }
+
+    #[test]
+    fn orders_that_wait_are_bounded() {
+        let desk = desk();
+        assert!((0..ORDERS_MAX).all(|_| desk.place(Order::Reload)));
+        assert!(!desk.place(Order::Reload));
+        assert_eq!(desk.ask(Request::Status {}), Reply::error("64 requests wait already"));
     }
 }

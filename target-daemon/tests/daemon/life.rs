@@ -170,6 +170,7 @@ fn a_second_signal_ends_it_at_once() {
     let mut stuck = stuck("127.0.70.10", "127.0.70.11", 3600);
     stuck.front.signal(Signal::TERM);
     stuck.front.wait_for_log("draining");
+    assert_eq!(stuck.front.ask(&Request::Status {}), Reply::error("the target is ending"));
     stuck.front.signal(Signal::TERM);
     assert_eq!(stuck.front.wait().code(), Some(128 + 15));
     stuck.behind.signal(Signal::CONT);
