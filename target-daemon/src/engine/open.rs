@@ -106,3 +106,34 @@ impl ProviderTask for Opening<'_> {
         Ok(made)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listeners(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn ports_of_one_address_share_its_device() {
+        let asked = listeners(&["127.0.0.9:4420", "127.0.0.9:8009", "127.0.0.10:4420", "127.0.0.9:4420"]);
+        let (named, found) = addresses(&asked, ProviderChoice::Soft).unwrap();
+        let (first, second) = (asked[0].ip(), asked[2].ip());
+        assert_eq!(named, [(first, [4420, 8009].into()), (second, [4420].into())].into());
+        assert!(found.is_empty());
+    }
+
+    #[test]
+    fn a_wildcard_is_every_address_of_the_machine() {
+        let asked = listeners(&["0.0.0.0:4420", "127.0.0.1:8009"]);
+        let (named, found) = addresses(&asked, ProviderChoice::Soft).unwrap();
+        assert_eq!(
+            named,
+            [(asked[1].ip(), [4420, 8009].into())].into(),
+            "the loopback address is one of them"
+        );
+        assert!(found.keys().all(|address| address.is_ipv4() && !address.is_unspecified()));
+        assert!(matches!(addresses(&[], ProviderChoice::Soft), Err(EngineError::NoListener)));
+    }
+}

@@ -8,6 +8,8 @@ mod exports;
 mod hosts;
 mod mailbox;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -137,7 +137,7 @@ pub(crate) struct Gauges {
 impl Gauges {
     /// The reactor has taken in what had arrived by then.
     #[inline]
-    pub(super) fn look(&self, at: Timestamp) {
+    pub(crate) fn look(&self, at: Timestamp) {
         self.looked_at_ns.set(at.as_ns());
     }
 

@@ -259,6 +259,16 @@ fn requests_that_cannot_be_granted_are_rejected_with_the_reason() {
 }
 
 #[test]
+fn one_address_cannot_have_all_the_connections_that_come_to_nothing() {
+    let (_engine, to) = engine("127.0.81.27", 1, buffers());
+    let mut host = Host::with_memory("127.0.81.28", "nqn.2014-08.org.example:opener", 1);
+    let open = (0..300).map_while(|_| host.connection(to, 0, 0, 2).ok()).count();
+    assert_eq!(open, 256);
+    let mut other = Host::new("127.0.81.29", "nqn.2014-08.org.example:other");
+    assert!(other.attach_to(to, SUBSYSTEM, 0).is_ok());
+}
+
+#[test]
 fn namespaces_come_and_go_under_attached_hosts() {
     let (engine, to) = engine("127.0.81.16", 2, buffers());
     let (stalling, orders) = Stalling::wrap(open("mem:16MiB?bs=4096"));
@@ -291,6 +301,11 @@ fn namespaces_come_and_go_under_attached_hosts() {
     let last = u32::try_from(geometry.blocks).unwrap();
     let answer = host.command(queues[0], READ, 1, sgl, blocks(last, 1));
     assert_eq!(answer.status() & 0x7ff, 0x080, "LBA Out of Range");
+
+    orders.tell(Event::Removed);
+    let event = host.wait_for("event", |_| engine.poll_event());
+    assert_eq!((event.nsid, event.what), (Nsid(1), DeviceNews::Removed));
+    assert!(engine.status().namespaces[0].is_device_removed);
 
     // One that stalls is removed all the same, and what it had is answered.
     orders.stall(true);
