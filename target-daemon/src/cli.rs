@@ -153,7 +153,7 @@ fn check(source: &Source) -> Result<(), DaemonError> {
     let namespaces: usize = config.subsystems.values().map(|subsystem| subsystem.namespaces.len()).sum();
     let subsystems = config.subsystems.len();
     // Nobody reads it: then nobody misses it.
-    let _ = writeln!(io::stdout(), "good: {subsystems} subsystems, {namespaces} namespaces");
+    let _ = writeln!(io::stdout(), "good (subsystems: {subsystems}, namespaces: {namespaces})");
     Ok(())
 }
 

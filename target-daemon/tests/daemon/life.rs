@@ -74,7 +74,7 @@ fn check_tells_what_is_wrong_by_line() {
     let output = check(&good);
     assert_eq!(
         (output.status.code(), output.stdout.as_slice()),
-        (Some(0), &b"good: 1 subsystems, 0 namespaces\n"[..])
+        (Some(0), &b"good (subsystems: 1, namespaces: 0)\n"[..])
     );
     let failed = place.try_start(&["--config", bad.to_str().unwrap()]).err().unwrap();
     assert_eq!(failed.code, Some(2), "{failed:?}");
@@ -127,6 +127,28 @@ fn two_targets_do_not_share_a_place() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("another target listens there"), "{said}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_device_that_is_gone_is_taken_from_hosts_and_comes_back_by_a_reload() {
+    let (behind, front, nqn) = ("127.0.70.12", "127.0.70.13", "nqn.2024-05.com.example:behind");
+    let places = [Place::new(), Place::new()];
+    let arguments = ["--listen", behind, "--nqn", nqn, "--namespace", "mem:1MiB", "--allow-any-host"];
+    let back = places[0].start(&arguments);
+    let device = format!("rdma://{behind}/{nqn}?ns=1&ctrl_loss_timeout_s=1&keep_alive_ms=1000");
+    let target = places[1].start(&["--listen", front, "--namespace", &device, "--namespace", "mem:2MiB"]);
+    back.kill();
+    target.wait_for_log("the device is gone");
+    let states = || target.namespaces().into_iter().map(|of| (of.state, of.error)).collect::<Vec<_>>();
+    let gone = (NamespaceState::Failed, Some("its device is gone".to_owned()));
+    let good = (NamespaceState::Exported, None);
+    assert_eq!(states(), [gone, good.clone()]);
+    let Reply::Reloaded(reloaded) = target.ask(&Request::Reload {}) else { panic!("it is reloaded") };
+    assert_eq!((reloaded.changes, reloaded.errors.len()), (0, 1), "it is still gone");
+    let _back = places[0].start(&arguments);
+    let Reply::Reloaded(reloaded) = target.ask(&Request::Reload {}) else { panic!("it is reloaded") };
+    assert_eq!((reloaded.changes, reloaded.errors), (1, Vec::new()));
+    assert_eq!(states(), [good.clone(), good]);
 }
 
 /// A target whose only namespace is another target's, which is stopped while a host writes: its I/O does not end.
