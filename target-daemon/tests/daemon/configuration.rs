@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use block::IoError;
+use block::{Event, IoError};
 use rustix::process::Signal;
 use target_daemon::control::protocol::{Reloaded, Reply, Request};
 
@@ -149,4 +149,28 @@ fn a_target_that_ends_lets_commands_end() {
     target.signal(Signal::TERM);
     assert_eq!(target.wait().code(), Some(0), "all was answered in time");
     drop(host);
+}
+
+#[test]
+fn a_host_learns_that_its_device_has_grown() {
+    let place = Place::new();
+    let address = "127.0.72.9";
+    let file = place.write("d.img", "");
+    let set_len = |bytes| std::fs::File::options().write(true).open(&file).unwrap().set_len(bytes).unwrap();
+    set_len(1 << 20);
+    let device = format!("file:{}?direct=0", file.display());
+    let path = configure(&place, address, "allow_any_host = true", &[(1, &device)]);
+    let target = start(&place, &path);
+    let host = Host::attach(address, NQN, 1);
+    assert_eq!(host.blocks(), 2048);
+    set_len(3 << 20);
+    eventually("the host knows", || host.blocks() == 6144);
+    target.wait_for_log("the device has another size");
+    assert_eq!(target.namespaces()[0].blocks, 6144);
+    host.goes_on();
+    let seen = host.leave();
+    assert_eq!(seen.errors, []);
+    assert!(
+        seen.events.iter().any(|event| matches!(event, Event::Resized(geometry) if geometry.blocks == 6144))
+    );
 }
