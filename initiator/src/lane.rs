@@ -94,8 +94,6 @@ pub(crate) struct Lane<D: Device> {
     /// SENDs since one was signaled.
     unsignaled: u16,
     broken: Option<Failure>,
-    /// Bytes that were copied on the way out, by us.
-    bytes_copied: u64,
 }
 
 impl<D: Device> Lane<D> {
@@ -113,7 +111,6 @@ impl<D: Device> Lane<D> {
             sends: 0,
             unsignaled: 0,
             broken: None,
-            bytes_copied: 0,
         }
     }
 
@@ -207,11 +204,10 @@ impl<D: Device> Lane<D> {
     }
 
     /// Memory of ours with these bytes.
-    fn own(&mut self, bytes: &[u8]) -> Result<Segment, Unplaced> {
+    fn own(&self, bytes: &[u8]) -> Result<Segment, Unplaced> {
         let mut buffer = self.chunk()?;
         buffer.write(0, bytes).map_err(|_| InvalidRequest::DataLength)?;
         buffer.truncate(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        self.bytes_copied += bytes.len() as u64;
         Ok(buffer.into_segment())
     }
 
@@ -362,18 +358,18 @@ impl<D: Device> Lane<D> {
     }
 
     /// Gives back, without their memory, requests whose deadline has passed. Returns when to look again: at the next deadline, or
-    /// when the oldest command will have taken `patience`; if one has, the lane has failed.
+    /// when the oldest command will have taken `patience_ns`; if one has, the lane has failed.
     pub(crate) fn judge(
         &mut self,
         now: Timestamp,
-        patience: std::time::Duration,
+        patience_ns: u64,
         ended: &mut VecDeque<block::Completion>,
     ) -> Timestamp {
         let mut next = Timestamp::NEVER;
         let mut is_stalled = false;
         let answered = self.answered.iter_mut().map(|(in_flight, _)| in_flight);
         for in_flight in self.slots.iter_mut().flatten().chain(answered) {
-            let stalls_at = in_flight.sent_at.after(patience);
+            let stalls_at = in_flight.sent_at.after_ns(patience_ns);
             is_stalled |= stalls_at <= now;
             next = next.min(stalls_at);
             if in_flight.is_given_back {

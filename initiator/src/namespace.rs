@@ -69,10 +69,11 @@ impl<D: Device> RemoteNamespace<D> {
         first: Namespace,
         (fail_fast, io_timeout): (bool, Duration),
     ) -> Self {
+        let io_timeout_ns = u64::try_from(io_timeout.as_nanos()).unwrap_or(u64::MAX);
         Self {
             name,
             opened,
-            rules: QueueRules { nsid: opened.nsid, fail_fast, io_timeout },
+            rules: QueueRules { nsid: opened.nsid, fail_fast, io_timeout_ns },
             handle: Arc::new(handle),
             regions: Arc::default(),
             claims: ClaimTable::default(),

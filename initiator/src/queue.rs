@@ -9,7 +9,6 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use block::{
     BlockQueue, Completion, Event, Incarnation, IoError, QueueOptions, Request, Sleeper, Timestamp, Wait,
@@ -33,7 +32,7 @@ pub(crate) struct QueueRules {
     /// Whether I/O fails while there is no association.
     pub(crate) fail_fast: bool,
     /// How long a command may take.
-    pub(crate) io_timeout: Duration,
+    pub(crate) io_timeout_ns: u64,
 }
 
 /// A queue of a remote namespace.
@@ -140,7 +139,7 @@ impl<D: Device> Queue<D> {
     fn begin(&mut self, pending: Pending, now: Timestamp) {
         let Some(lane) = &mut self.lane else { return self.hold(pending) };
         match lane.begin(pending, self.rules.nsid, now) {
-            Begun::Sent => self.look_at = self.look_at.min(now.after(self.rules.io_timeout)),
+            Begun::Sent => self.look_at = self.look_at.min(now.after_ns(self.rules.io_timeout_ns)),
             Begun::NoRoom(pending) => self.waiting.push_back(pending),
             Begun::Failed(request, error) => {
                 self.ended.push_back(Completion { request, result: Err(error) });
@@ -301,7 +300,7 @@ impl<D: Device> Queue<D> {
             }
         }
         if let Some(lane) = &mut self.lane {
-            next = next.min(lane.judge(now, self.rules.io_timeout, &mut self.ended));
+            next = next.min(lane.judge(now, self.rules.io_timeout_ns, &mut self.ended));
             if lane.broken().is_some() {
                 self.lane_broke(now);
             }
@@ -323,9 +322,11 @@ impl<D: Device> BlockQueue for Queue<D> {
 
     fn poll(&mut self, completions: &mut Vec<Completion>, now: Timestamp) {
         if self.desk.has_news() {
+            // What a new lane brings is polled the next time: the owner hears of the new incarnation before.
             self.take_news(now);
+        } else {
+            self.poll_lane(now);
         }
-        self.poll_lane(now);
         if !self.waiting.is_empty() {
             self.refill(now);
         }

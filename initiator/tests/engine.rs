@@ -1,12 +1,18 @@
 //! The host against the target that we ship, in one process, over soft RDMA on the loopback network.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "tests")]
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use block::conformance::Subject;
-use block::{BlockDevice, Identity, OpenOptions, Openers, Scheme};
+use block::{
+    BlockDevice, BlockRange, Completion, Event, Identity, IoError, Lba, MonotonicClock, Op, OpenOptions,
+    Openers, QueueOptions, Request, Scheme, Timestamp, WakeMode,
+};
+use dma::{MemoryOptions, Pool, PoolOptions};
 use initiator::{AdminClient, RemoteOptions, discover, host_identity, open_rdma};
 use nvme_spec::Nsid;
 use nvme_spec::command::LogPageId;
@@ -102,4 +108,99 @@ fn subsystems_are_discovered() {
     assert_eq!(subsystems.len(), 1, "{found:?}");
     assert_eq!((subsystems[0].address, &subsystems[0].subsystem), (engine.listening()[0], &subsystem()));
     assert!(discover("127.94.0.99:4420".parse().unwrap(), &options()).is_err());
+}
+
+/// Writes and reads back, block by block, with whatever depth; every request must end well.
+fn work(device: &Arc<dyn BlockDevice>, thread: u64, until: &AtomicBool) -> u64 {
+    let memory = MemoryOptions { ordinary_pages: true, ..MemoryOptions::default() };
+    let pool = Pool::new(PoolOptions { chunk_bytes: 4096, chunks: 16, memory }).unwrap();
+    device.attach_memory(pool.region()).unwrap();
+    let mut queue = device.open_queue(QueueOptions { depth: 8, wake: WakeMode::Polled }).unwrap();
+    let clock = MonotonicClock::start();
+    let mut round = 0u64;
+    while !until.load(Ordering::Acquire) || round == 0 {
+        round += 1;
+        for op in [Op::Write { fua: false }, Op::Read] {
+            let mut requests: VecDeque<_> = (0..8u64)
+                .map(|slot| {
+                    let mut buffer = pool.take().unwrap();
+                    let stamp = if op == Op::Read { 0 } else { round << 16 | thread << 8 | slot };
+                    buffer.write(0, &stamp.to_le_bytes()).unwrap();
+                    let range = BlockRange::new(Lba(thread * 8 + slot), 1);
+                    Request::new(op, range, buffer.into_segment().into()).with_tag(slot)
+                })
+                .collect();
+            let mut done = Vec::new();
+            let end = clock.now().after(Duration::from_secs(60));
+            queue.submit(&mut requests, clock.now());
+            while done.len() < 8 {
+                assert!(clock.now() < end, "everything ends");
+                queue.poll(&mut done, clock.now());
+                while queue.poll_event().is_some() {}
+                std::thread::yield_now();
+            }
+            for Completion { request, result } in done {
+                assert_eq!(result, Ok(()));
+                let mut stamp = [0; 8];
+                request.data.read(0, &mut stamp).unwrap();
+                let wanted = round << 16 | thread << 8 | request.tag;
+                assert_eq!(u64::from_le_bytes(stamp), wanted, "the newest write is read");
+            }
+        }
+    }
+    round
+}
+
+#[test]
+fn io_of_many_threads_goes_on_when_the_target_is_started_again() {
+    let address = "127.94.0.3";
+    let backing = open("mem:4MiB?bs=4096");
+    let mut running = Some(engine(address, &[&backing]));
+    let device = open(&uri(address, "&queues=4"));
+    let until = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (device, until) = (&device, &until);
+        let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || work(device, thread, until))).collect();
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(300));
+            drop(running.take());
+            std::thread::sleep(Duration::from_millis(100));
+            running = Some(engine(address, &[&backing]));
+        }
+        until.store(true, Ordering::Release);
+        threads.into_iter().for_each(|thread| assert!(thread.join().unwrap() > 0));
+    });
+    assert!(running.is_some());
+}
+
+#[test]
+fn a_namespace_that_another_has_taken_the_place_of_gets_no_io() {
+    let address = "127.94.0.4";
+    let backing = open("mem:4MiB?bs=4096");
+    let first = engine(address, &[&backing]);
+    let device = open(&uri(address, ""));
+    drop(first);
+    let other = open("mem:4MiB?bs=4096");
+    let second = engine(address, &[]);
+    let info = NamespaceInfo {
+        nsid: Nsid(1),
+        geometry: other.geometry(),
+        abilities: other.abilities(),
+        metadata_bytes: 0,
+        uuid: Some(uuid::Uuid::from_u128(99)),
+        nguid: None,
+        eui64: None,
+    };
+    second.add_namespace(&subsystem(), info, other).unwrap();
+    let mut queue = device.open_queue(QueueOptions { depth: 1, wake: WakeMode::Polled }).unwrap();
+    let clock = MonotonicClock::start();
+    let (mut requests, mut done) = (VecDeque::from([Request::flush()]), Vec::new());
+    queue.submit(&mut requests, clock.now());
+    while done.is_empty() && clock.now() < Timestamp::default().after(Duration::from_secs(60)) {
+        queue.poll(&mut done, clock.now());
+        std::thread::yield_now();
+    }
+    assert_eq!(done.remove(0).result, Err(IoError::Gone));
+    assert_eq!(queue.poll_event().map(|event| matches!(event, Event::IncarnationChanged(_))), Some(true));
+    assert_eq!(queue.poll_event(), Some(Event::Removed));
 }

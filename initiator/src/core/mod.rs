@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use block::{Sleeper, Timestamp, Wait};
 use nvme_spec::QueueId;
-use nvmf::host::{AdminTicket, Association, Failure, HostAction, HostController, HostState};
+use nvmf::host::{AdminTicket, Association, Failure, HostAction, HostController, HostState, Namespace};
 use nvmf::wire::rdma::RequestData;
 use rdma::{Device, Endpoint};
 
@@ -40,6 +40,8 @@ pub(crate) struct Core<D: Device> {
     peer: SocketAddr,
     /// The namespace that queues are for.
     opened: Option<Opened>,
+    /// What it was when it was opened.
+    first: Option<Namespace>,
     /// How long a command may take.
     io_timeout: Duration,
     /// What queues are told.
@@ -70,6 +72,7 @@ impl<D: Device> Core<D> {
             device,
             peer,
             opened,
+            first: None,
             io_timeout,
             known: Known::nothing(),
             protocol: HostController::new(host)?,

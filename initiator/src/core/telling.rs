@@ -42,6 +42,7 @@ impl<D: Device> Core<D> {
         self.make_lanes(queues);
         let info = self.protocol.info().cloned().map(Box::new);
         let namespaces = self.protocol.namespaces().clone();
+        self.known.incarnation = incarnation;
         self.shared.with_view(|view| {
             view.phase = Phase::Live;
             view.info = info;
@@ -49,49 +50,55 @@ impl<D: Device> Core<D> {
             view.incarnation = incarnation;
             view.queues = u16::try_from(queues.len()).unwrap_or(u16::MAX);
         });
-        self.known.incarnation = incarnation;
-        self.known.link = LinkState::Up;
-        self.reshape();
-        self.leave_everywhere();
-        self.lend_lanes();
+        self.look_at_namespace();
     }
 
     fn namespaces_changed(&mut self, changes: &[NamespaceChange]) {
         let namespaces = self.protocol.namespaces().clone();
         self.shared.with_view(|view| view.namespaces = namespaces);
         let Some(Opened { nsid, .. }) = self.opened else { return };
-        for change in changes {
-            match *change {
-                NamespaceChange::Changed(changed) | NamespaceChange::Added(changed) if changed == nsid => {
-                    self.reshape();
-                    self.leave_everywhere();
-                }
-                NamespaceChange::Removed(gone) | NamespaceChange::Replaced(gone) if gone == nsid => {
-                    self.removed("it is gone");
-                }
-                NamespaceChange::Refused(refused, NamespaceError::NotReady) if refused == nsid => {
-                    tracing::warn!(peer = %self.peer, %nsid, "the namespace is not ready");
-                }
-                NamespaceChange::Refused(refused, why) if refused == nsid => self.removed(&why.to_string()),
-                _ => {}
-            }
+        let is_ours = |change: &NamespaceChange| match *change {
+            NamespaceChange::Added(changed)
+            | NamespaceChange::Changed(changed)
+            | NamespaceChange::Removed(changed)
+            | NamespaceChange::Replaced(changed)
+            | NamespaceChange::Refused(changed, _) => changed == nsid,
+        };
+        if changes.iter().any(is_ours) {
+            self.look_at_namespace();
         }
     }
 
-    /// The namespace has a shape, or another one.
-    fn reshape(&mut self) {
+    /// Takes the namespace's shape, and lets queues use it. What they hold is for the namespace that was opened: one that has
+    /// taken its place gets none of it, and so this comes before lanes are lent.
+    fn look_at_namespace(&mut self) {
         let Some(opened) = self.opened else { return };
-        let Some(Ok(namespace)) = self.protocol.namespaces().get(&opened.nsid) else { return };
-        let shape = Shape::of(namespace, opened.access);
-        self.known.geometry = shape.geometry;
-        self.known.abilities = shape.abilities;
+        match self.protocol.namespaces().get(&opened.nsid) {
+            Some(Ok(namespace)) if self.first.as_ref().is_none_or(|first| namespace.is_same(first)) => {
+                let shape = Shape::of(namespace, opened.access);
+                self.first.get_or_insert_with(|| namespace.clone());
+                self.known.geometry = shape.geometry;
+                self.known.abilities = shape.abilities;
+                self.known.link = LinkState::Up;
+            }
+            Some(Ok(_)) => self.removed("another one has its number"),
+            None => self.removed("it is gone"),
+            Some(Err(NamespaceError::NotReady)) => {
+                tracing::warn!(peer = %self.peer, nsid = %opened.nsid, "the namespace is not ready");
+            }
+            Some(Err(why)) => {
+                let why = why.to_string();
+                self.removed(&why);
+            }
+        }
+        self.leave_everywhere();
+        self.lend_lanes();
     }
 
     fn removed(&mut self, why: &str) {
         tracing::warn!(peer = %self.peer, why, "the namespace can no longer be used");
         self.shared.with_view(|view| view.is_removed = true);
         self.known.is_removed = true;
-        self.leave_everywhere();
     }
 
     fn died(&mut self, why: Failure) {
