@@ -38,7 +38,7 @@ impl Daemon {
             Request::Reload {} => self.reload().map(Reply::Reloaded),
             Request::Drain {} => Ok(Reply::Draining {}),
             Request::RemoveNamespace { nqn, nsid } => {
-                let key = NamespaceKey { nqn: self.subsystem(nqn.as_deref())?, nsid: Nsid(nsid) };
+                let key = NamespaceKey { nqn: self.meant(nqn.as_deref())?, nsid: Nsid(nsid) };
                 self.remove_namespace(&key)?;
                 Ok(Reply::NamespaceRemoved(self.changed(&key)))
             }
@@ -65,22 +65,23 @@ impl Daemon {
         Changed { nqn: key.nqn.to_string(), nsid: key.nsid.0, is_kept: self.store.is_some() }
     }
 
-    /// The subsystem that is meant: the only one, if none is named.
-    fn subsystem(&self, nqn: Option<&str>) -> Result<Nqn, String> {
+    /// The name that is meant: that of the only subsystem, if none is said.
+    fn meant(&self, nqn: Option<&str>) -> Result<Nqn, String> {
         let subsystems = self.serving.subsystems();
-        match nqn {
-            Some(text) => {
-                let nqn: Nqn = text.parse().map_err(|error| format!("{error}"))?;
-                if subsystems.contains_key(&nqn) {
-                    Ok(nqn)
-                } else {
-                    Err(format!("there is no subsystem {nqn}"))
-                }
-            }
-            None if subsystems.len() == 1 => {
-                subsystems.keys().next().cloned().ok_or_else(|| "there is no subsystem".to_owned())
-            }
-            None => Err(format!("there are {} subsystems: say which is meant", subsystems.len())),
+        match (nqn, subsystems.len()) {
+            (Some(text), _) => text.parse().map_err(|error| format!("{error}")),
+            (None, 1) => subsystems.keys().next().cloned().ok_or_else(|| "there is no subsystem".to_owned()),
+            (None, count) => Err(format!("there are {count} subsystems: say which is meant")),
+        }
+    }
+
+    /// The subsystem that is meant, which is served.
+    fn subsystem(&self, nqn: Option<&str>) -> Result<Nqn, String> {
+        let nqn = self.meant(nqn)?;
+        if self.serving.subsystems().contains_key(&nqn) {
+            Ok(nqn)
+        } else {
+            Err(format!("there is no subsystem {nqn}"))
         }
     }
 
@@ -111,14 +112,18 @@ impl Daemon {
         })
     }
 
+    /// Also one that is not exported: its device failed, or its subsystem is not in the configuration any more.
     fn remove_namespace(&mut self, key: &NamespaceKey) -> Result<(), String> {
-        if self.serving.exported(key).is_none() && !self.serving.failed().contains_key(key) {
+        let is_exported = self.serving.exported(key).is_some();
+        let is_failed = self.serving.failed().contains_key(key);
+        if !is_exported && !is_failed && !self.changes.added.contains_key(key) {
             return Err(format!("there is no {key}"));
         }
         let mut changes = self.changes.clone();
         changes.remove(key.clone(), &self.config.subsystems);
         self.keep(changes)?;
-        if self.serving.forget_failed(key) {
+        self.serving.forget_failed(key);
+        if !is_exported {
             return Ok(());
         }
         self.serving.remove_namespace(&self.engine, key).map_err(|error| error.to_string())

@@ -116,9 +116,9 @@ impl Serving {
         &self.failed
     }
 
-    /// A namespace that is not exported is wanted no longer; whether there was one.
-    pub(crate) fn forget_failed(&mut self, key: &NamespaceKey) -> bool {
-        self.failed.remove(key).is_some()
+    /// A namespace that is not exported is wanted no longer.
+    pub(crate) fn forget_failed(&mut self, key: &NamespaceKey) {
+        self.failed.remove(key);
     }
 
     /// A namespace that nobody can use any more is taken from hosts, and said to have failed.

@@ -102,6 +102,29 @@ fn what_was_changed_at_run_time_outlives_a_reload() {
 }
 
 #[test]
+fn what_was_added_to_a_subsystem_waits_for_it_or_is_forgotten() {
+    let place = Place::new();
+    let path = configure(&place, "127.0.72.10", "", &[]);
+    let target = start(&place, &path);
+    target.ask(&add(7, "mem:7MiB"));
+    target.ask(&add(8, "mem:8MiB"));
+    place.write("t.toml", "version = 1\nlisten = ['127.0.72.10']\n");
+    let aside =
+        |nsid| format!("namespace {nsid} of {NQN} is kept aside: the configuration has no such subsystem");
+    assert_eq!(
+        reload(&target),
+        Reloaded { changes: 1, notes: [7, 8].map(aside).into(), ..Default::default() }
+    );
+    assert_eq!(target.status().subsystems, []);
+    let forget = Request::RemoveNamespace { nqn: Some(NQN.to_owned()), nsid: 8 };
+    assert!(matches!(target.ask(&forget), Reply::NamespaceRemoved(_)));
+    assert!(matches!(target.ask(&forget), Reply::Error { .. }), "once");
+    configure(&place, "127.0.72.10", "", &[]);
+    assert_eq!(reload(&target), Reloaded { changes: 2, ..Default::default() });
+    assert_eq!(target.devices(), [(7, "mem:7MiB".to_owned())]);
+}
+
+#[test]
 fn a_host_that_may_no_longer_attach_is_dropped_and_others_are_not_let_in() {
     let place = Place::new();
     let address = "127.0.72.6";

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use block::{
     BlockDevice, BlockQueue, BlockRange, Completion, Event, IoError, Lba, MonotonicClock, Op, OpenOptions,
@@ -15,6 +16,9 @@ use crate::rig::eventually;
 
 /// Bytes of one write.
 const BYTES: u32 = 4096;
+
+/// How long nothing happens when nothing happens any more.
+const STILL: Duration = Duration::from_millis(300);
 
 /// Its name.
 pub(crate) const HOST: &str = "nqn.2014-08.org.nvmexpress:uuid:6b9f0b52-7d63-4b0f-9d5b-0c1c8a4a9a01";
@@ -51,6 +55,13 @@ impl Host {
     pub(crate) fn goes_on(&self) {
         let before = self.rounds.load(Ordering::Relaxed);
         eventually("the host's I/O goes on", || self.rounds.load(Ordering::Relaxed) > before + 3);
+    }
+
+    /// Whether it neither writes nor reads for a while.
+    pub(crate) fn stands_still(&self) -> bool {
+        let before = self.rounds.load(Ordering::Relaxed);
+        thread::sleep(STILL);
+        self.rounds.load(Ordering::Relaxed) == before
     }
 
     /// The device as it knows it.

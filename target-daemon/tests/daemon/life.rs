@@ -172,8 +172,10 @@ fn stuck(behind: &str, front: &str, drain_timeout_s: u32) -> Stuck {
     let target = places[1].start(&["--config", path.to_str().unwrap()]);
     let host = crate::host::Host::attach(front, nqn, 1);
     back.signal(Signal::STOP);
-    crate::rig::eventually("a command is in the device", || {
-        target.status().reactors.iter().any(|reactor| reactor.in_devices > 0)
+    // A process stops a little after the signal: what is in the device now may still be answered.
+    crate::rig::eventually("a command is in the device, and stays", || {
+        let is_in_device = target.status().reactors.iter().any(|reactor| reactor.in_devices > 0);
+        is_in_device && host.stands_still()
     });
     Stuck { front: target, behind: back, _host: host, _places: places }
 }
