@@ -132,7 +132,9 @@ impl Daemon {
     fn warn_of_hosts(&self) {
         for (nqn, subsystem) in self.serving.subsystems() {
             if !subsystem.hosts.any && subsystem.hosts.listed.is_empty() {
-                warn!(subsystem = %nqn, "no host may attach: list `hosts`, or say `allow_any_host = true`");
+                let help =
+                    "name some (`hosts`, --host) or let any (`allow_any_host = true`, --allow-any-host)";
+                warn!(subsystem = %nqn, "no host may attach: {help}");
             }
         }
     }

@@ -75,6 +75,24 @@ fn a_bad_configuration_changes_nothing() {
 }
 
 #[test]
+fn the_log_tells_more_after_a_reload() {
+    let place = Place::new();
+    let configure =
+        |level| place.write("t.toml", &format!("version = 1\nlisten = ['127.0.72.11']\nlog = '{level}'\n"));
+    let target = start(&place, &configure("error"));
+    assert_eq!(reload(&target), Reloaded::default());
+    configure("info");
+    assert_eq!(reload(&target), Reloaded::default());
+    target.wait_for_log("configuration reloaded");
+    configure("error");
+    assert_eq!(reload(&target), Reloaded::default());
+    let mut target = target;
+    target.signal(Signal::TERM);
+    target.wait();
+    assert_eq!(target.rest_of_log(), [""; 0], "what was told before is told no more");
+}
+
+#[test]
 fn what_needs_a_restart_is_said() {
     let place = Place::new();
     let path = configure(&place, "127.0.72.3", "serial = 'S1'", &[]);

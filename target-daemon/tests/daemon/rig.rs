@@ -164,6 +164,11 @@ impl Target {
         }
     }
 
+    /// What the log tells until it ends.
+    pub(crate) fn rest_of_log(&self) -> Vec<String> {
+        self.log.iter().collect()
+    }
+
     /// Waits for a line of the log with these words.
     pub(crate) fn wait_for_log(&self, words: &str) -> String {
         let mut seen = Vec::new();
