@@ -123,6 +123,7 @@ mod tests {
     fn devices() -> Result<Vec<DeviceInfo>, DevicesError> {
         let limits = DeviceLimits {
             queue_pairs_max: 1,
+            completions_max: 1,
             send_depth_max: 1,
             receive_depth_max: 1,
             shared_receive_depth_max: 1,

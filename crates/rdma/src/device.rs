@@ -51,6 +51,8 @@ pub enum PortState {
 pub struct DeviceLimits {
     /// Queue pairs of one endpoint.
     pub queue_pairs_max: u32,
+    /// Completions of one endpoint that wait to be polled.
+    pub completions_max: u32,
     /// Pieces of send work of a queue pair.
     pub send_depth_max: u32,
     /// Receives of a queue pair.

@@ -88,9 +88,10 @@ impl ProviderTask for Opening<'_> {
             device.attach_memory(region).map_err(|source| EngineError::Attach { address, source })?;
         }
         let inboxes = Arc::new(Inboxes::new(crew.wakers.iter().cloned()));
+        let limits = device.info().limits;
         let options = EndpointOptions {
-            queue_pairs_max: QUEUE_PAIRS_MAX.min(device.info().limits.queue_pairs_max),
-            completions_max: COMPLETIONS_MAX,
+            queue_pairs_max: QUEUE_PAIRS_MAX.min(limits.queue_pairs_max),
+            completions_max: COMPLETIONS_MAX.min(limits.completions_max),
         };
         let mut made = Ports::new();
         for reactor in 0..endpoints_max {

@@ -97,6 +97,7 @@ impl TestMachine {
 pub(super) fn device(name: &str, address: &str) -> DeviceInfo {
     let limits = DeviceLimits {
         queue_pairs_max: 1,
+        completions_max: 1,
         send_depth_max: 1,
         receive_depth_max: 1,
         shared_receive_depth_max: 1,

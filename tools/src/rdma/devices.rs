@@ -158,6 +158,7 @@ mod tests {
     fn device() -> DeviceInfo {
         let limits = DeviceLimits {
             queue_pairs_max: 1,
+            completions_max: 9,
             send_depth_max: 2,
             receive_depth_max: 3,
             shared_receive_depth_max: 4,

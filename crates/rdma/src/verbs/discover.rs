@@ -125,6 +125,7 @@ fn limits_of(description: &Description) -> DeviceLimits {
     let segments = if device.max_sge_rd > 0 { device.max_sge.min(device.max_sge_rd) } else { device.max_sge };
     DeviceLimits {
         queue_pairs_max: count(device.max_qp).min(SLOTS_MAX),
+        completions_max: count(device.max_cqe),
         send_depth_max: depth.saturating_sub(WINDOW_ENTRIES),
         receive_depth_max: depth,
         shared_receive_depth_max: count(device.max_srq_wr).min(ENTRIES_MAX),

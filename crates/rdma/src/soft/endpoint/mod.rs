@@ -46,6 +46,8 @@ pub(crate) use shared::{LISTENERS_MAX, Shared};
 /// What an endpoint of this kind can do.
 pub(crate) const LIMITS: DeviceLimits = DeviceLimits {
     queue_pairs_max: numbers::QUEUE_PAIRS_MAX,
+    // Each is kept until it is polled, and the queues have their own bounds.
+    completions_max: u32::MAX,
     send_depth_max: 16 << 10,
     receive_depth_max: 16 << 10,
     shared_receive_depth_max: 64 << 10,

@@ -133,7 +133,7 @@ impl VerbsEndpoint {
     pub(super) fn new(device: &VerbsDevice, options: &EndpointOptions) -> Result<Self, CreateError> {
         let inner = &device.inner;
         let limits = crate::provider::Device::info(device).limits;
-        let entries_max = u32::try_from(inner.attributes.max_cqe).unwrap_or(0);
+        let entries_max = limits.completions_max;
         let EndpointOptions { queue_pairs_max, completions_max } = *options;
         within("queue pairs", queue_pairs_max.into(), limits.queue_pairs_max.into())?;
         within("completions", completions_max.into(), entries_max.into())?;
