@@ -9,6 +9,7 @@ use target_daemon::control::client::Client;
 use target_daemon::control::protocol::{Reply, Request};
 use target_daemon::control::status::NamespaceState;
 
+use crate::host::{HOST, Host};
 use crate::rig::{PROGRAM, Place};
 
 #[test]
@@ -42,11 +43,8 @@ fn drain_is_answered_and_ends_it() {
     assert_eq!(target.wait().code(), Some(0));
 }
 
-#[test]
-fn metrics_are_served_over_http() {
-    let place = Place::new();
-    let target =
-        place.start(&["--listen", "127.0.70.3", "--namespace", "mem:1MiB", "--metrics", "127.0.0.1:0"]);
+/// What is served over HTTP.
+fn scrape(target: &crate::rig::Target) -> String {
     let url = target.said_after("metrics");
     let address = url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -54,9 +52,37 @@ fn metrics_are_served_over_http() {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
-    let line =
-        format!("remora_target_namespace_size_bytes{{subsystem=\"{}\",nsid=\"1\"}} 1048576", target.nqn());
-    assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+    text
+}
+
+/// The value of the metric with this name and these labels.
+fn value(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).trim().parse().unwrap()
+}
+
+#[test]
+fn metrics_tell_of_namespaces_and_hosts() {
+    let place = Place::new();
+    let address = "127.0.70.3";
+    let arguments =
+        ["--listen", address, "--namespace", "mem:1MiB", "--metrics", "127.0.0.1:0", "--host", HOST];
+    let target = place.start(&arguments);
+    let host = Host::attach(address, &target.nqn(), 1);
+    host.goes_on();
+    let nqn = target.nqn();
+    let attached = format!("remora_target_controllers{{subsystem=\"{nqn}\"}}");
+    assert_eq!(value(&scrape(&target), &attached), 1);
+    assert_eq!(host.leave().errors, []);
+    let text = scrape(&target);
+    let namespace = format!("subsystem=\"{nqn}\",nsid=\"1\"");
+    assert_eq!(value(&text, &format!("remora_target_namespace_size_bytes{{{namespace}}}")), 1 << 20);
+    let of_host = |what| format!("remora_target_host_{what}_total{{host=\"{HOST}\",op=\"read\"}}");
+    let reads = value(&text, &of_host("commands"));
+    assert!(reads > 3, "{reads}");
+    assert_eq!(value(&text, &of_host("data_bytes")), reads * 4096);
+    let writes = format!("remora_target_namespace_commands_total{{{namespace},op=\"write\"}}");
+    assert_eq!(value(&text, &writes), reads, "each is read back");
 }
 
 #[test]
@@ -155,7 +181,7 @@ fn a_device_that_is_gone_is_taken_from_hosts_and_comes_back_by_a_reload() {
 struct Stuck {
     front: crate::rig::Target,
     behind: crate::rig::Target,
-    _host: crate::host::Host,
+    _host: Host,
     _places: [Place; 2],
 }
 
@@ -170,7 +196,7 @@ fn stuck(behind: &str, front: &str, drain_timeout_s: u32) -> Stuck {
     );
     let path = places[1].write("t.toml", &text);
     let target = places[1].start(&["--config", path.to_str().unwrap()]);
-    let host = crate::host::Host::attach(front, nqn, 1);
+    let host = Host::attach(front, nqn, 1);
     back.signal(Signal::STOP);
     // A process stops a little after the signal: what is in the device now may still be answered.
     crate::rig::eventually("a command is in the device, and stays", || {
