@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use block::{BlockRange, Timestamp};
 use dma::ScatterList;
+use nvme_spec::sqe::SQE_BYTES;
 
 use super::buffers::{Buffers, Class, Need};
 use super::counters::Gauges;
@@ -12,36 +13,38 @@ use super::waiting::{Ticket, Turn, Waiting};
 use crate::engine::BufferOptions;
 use crate::hub::{ConnectionId, ExportSlot, HostSlot, Hub};
 
-/// Bytes on their way from hosts' memory, bounded.
+/// Bytes on their way from hosts' memory, bounded: half of the bound for each class of chunks, so that neither keeps the other
+/// from its turn.
 #[derive(Debug)]
 pub(super) struct ReadBudget {
-    bytes: u64,
+    bytes: [u64; 2],
     bytes_max: u64,
 }
 
 impl ReadBudget {
     pub(super) const fn new(bytes_max: u64) -> Self {
-        Self { bytes: 0, bytes_max }
+        Self { bytes: [0; 2], bytes_max: bytes_max / 2 }
     }
 
     /// Whether so many more may be asked for. A READ that is larger than the bound goes alone.
     #[inline]
-    pub(super) const fn has_room(&self, bytes: u32) -> bool {
-        self.bytes == 0 || self.bytes + bytes as u64 <= self.bytes_max
+    pub(super) fn has_room(&self, need: Need) -> bool {
+        let bytes = self.bytes[need.class.index()];
+        bytes == 0 || bytes + u64::from(need.bytes) <= self.bytes_max
     }
 
     #[inline]
-    fn begin(&mut self, bytes: u32) {
-        self.bytes += u64::from(bytes);
+    fn begin(&mut self, need: Need) {
+        self.bytes[need.class.index()] += u64::from(need.bytes);
     }
 
     #[inline]
-    pub(super) const fn end(&mut self, bytes: u32) {
-        self.bytes -= bytes as u64;
+    pub(super) fn end(&mut self, need: Need) {
+        self.bytes[need.class.index()] -= u64::from(need.bytes);
     }
 
-    pub(super) const fn bytes(&self) -> u64 {
-        self.bytes
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.iter().sum()
     }
 }
 
@@ -57,7 +60,9 @@ pub(super) struct Core {
     pub(super) gauges: Arc<Gauges>,
     /// By class.
     waiting: [Waiting; 2],
-    /// For messages and data that the CPU looks at.
+    /// Devices that have their share, while those that wait are gone through.
+    full: Vec<ExportSlot>,
+    /// For messages that the CPU looks at.
     pub(super) scratch: Vec<u8>,
     pub(super) ranges: Vec<BlockRange>,
     /// Receives of I/O queues, of all ports.
@@ -70,11 +75,13 @@ pub(super) struct Core {
     pub(super) is_draining: bool,
 }
 
-/// Bytes of the scratch memory: the data of an admin command or of a discard, or an admin capsule.
-const SCRATCH_BYTES: usize = 4096;
+/// Bytes of the data of an admin command.
+const ADMIN_DATA_BYTES: usize = 4096;
 
 impl Core {
     pub(super) fn new(reactor: u16, hub: Arc<Hub>, buffers: Buffers, options: &BufferOptions) -> Self {
+        let in_capsule = usize::try_from(hub.limits().in_capsule_bytes).unwrap_or(0);
+        let scratch_bytes = ADMIN_DATA_BYTES.max(SQE_BYTES + in_capsule);
         Self {
             now: hub.clock().now(),
             reactor,
@@ -84,7 +91,8 @@ impl Core {
             devices: Devices::default(),
             reads: ReadBudget::new(options.read_bytes),
             waiting: Default::default(),
-            scratch: vec![0; SCRATCH_BYTES],
+            full: Vec::new(),
+            scratch: vec![0; scratch_bytes],
             ranges: Vec::new(),
             receives: options.receives,
             next_admin: 0,
@@ -102,10 +110,11 @@ impl Core {
     /// Memory for a command's data if nobody waits for such, and a place for its bytes on the way if it needs one.
     #[inline]
     pub(super) fn take_now(&mut self, ticket: &Ticket) -> Option<ScatterList> {
-        if !self.waiting[ticket.need.class.index()].is_empty() || self.judge(ticket) != Turn::Granted {
-            return None;
-        }
-        self.take(ticket)
+        let is_free = self.waiting[ticket.need.class.index()].is_empty()
+            && self.is_within_share(ticket)
+            && self.reads_have_room(ticket)
+            && self.buffers.has(ticket.need);
+        if is_free { self.take(ticket) } else { None }
     }
 
     /// Waits for memory.
@@ -115,14 +124,21 @@ impl Core {
         self.waiting[ticket.need.class.index()].push(host, ticket);
     }
 
-    fn judge(&self, ticket: &Ticket) -> Turn {
-        judge(&self.buffers, &self.devices, &self.reads, ticket)
+    #[inline]
+    fn is_within_share(&self, ticket: &Ticket) -> bool {
+        let need = ticket.need;
+        self.devices.is_within_share(ticket.export, need, self.buffers.chunks(need.class))
+    }
+
+    #[inline]
+    fn reads_have_room(&self, ticket: &Ticket) -> bool {
+        !ticket.is_from_host || self.reads.has_room(ticket.need)
     }
 
     fn take(&mut self, ticket: &Ticket) -> Option<ScatterList> {
         let list = self.buffers.take(ticket.need)?;
         if ticket.is_from_host {
-            self.reads.begin(ticket.need.bytes);
+            self.reads.begin(ticket.need);
         }
         if let Some(queue) = self.devices.get_mut(ticket.export) {
             queue.hold(ticket.need);
@@ -136,12 +152,33 @@ impl Core {
         if self.waiting.iter().all(Waiting::is_empty) {
             return None;
         }
-        let (buffers, devices, reads) = (&self.buffers, &self.devices, &self.reads);
-        let next = |waiting: &mut Waiting| waiting.next(|ticket| judge(buffers, devices, reads, ticket));
-        let ticket = self.waiting.iter_mut().find_map(next)?;
+        let ticket = Class::ALL.into_iter().find_map(|class| self.next_waiting(class))?;
         let list = self.take(&ticket);
         assert!(list.is_some(), "only this thread takes from its pools");
         list.map(|list| (ticket, list))
+    }
+
+    /// The next one of a class, taken out of its queue. Nobody who wants what another was passed over for goes before that one:
+    /// a large command would never find enough room at once.
+    fn next_waiting(&mut self, class: Class) -> Option<Ticket> {
+        let mut waiting = std::mem::take(&mut self.waiting[class.index()]);
+        let mut full = std::mem::take(&mut self.full);
+        full.clear();
+        let mut are_reads_full = false;
+        let next = waiting.next(|ticket| {
+            if full.contains(&ticket.export) || !self.is_within_share(ticket) {
+                full.push(ticket.export);
+                return Turn::PassedOver;
+            }
+            are_reads_full |= !self.reads_have_room(ticket);
+            if are_reads_full && ticket.is_from_host {
+                return Turn::PassedOver;
+            }
+            if self.buffers.has(ticket.need) { Turn::Granted } else { Turn::HoldsUp }
+        });
+        self.full = full;
+        self.waiting[class.index()] = waiting;
+        next
     }
 
     /// Commands that wait.
@@ -160,16 +197,4 @@ impl Core {
     pub(super) fn forget_export(&mut self, slot: ExportSlot) -> Vec<Ticket> {
         self.waiting.iter_mut().flat_map(|waiting| waiting.forget_export(slot)).collect()
     }
-}
-
-#[inline]
-fn judge(buffers: &Buffers, devices: &Devices, reads: &ReadBudget, ticket: &Ticket) -> Turn {
-    let need: Need = ticket.need;
-    let class: Class = need.class;
-    if !devices.is_within_share(ticket.export, need, buffers.chunks(class))
-        || (ticket.is_from_host && !reads.has_room(need.bytes))
-    {
-        return Turn::PassedOver;
-    }
-    if buffers.has(need) { Turn::Granted } else { Turn::HoldsUp }
 }

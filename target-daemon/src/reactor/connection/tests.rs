@@ -157,14 +157,41 @@ fn reading_from_hosts_is_bounded_and_what_waits_goes_on_in_order() {
     }
     let mut work = batch(&mut io);
     assert_eq!((work.len(), rig.core.waiting()), (1, 2), "one fills the bound");
+    rig.message(&mut io, &entry(WRITE, 1, 16384, blocks(4))).unwrap();
+    assert_eq!(batch(&mut io).len(), 0, "nobody goes before those that wait");
     rig.message(&mut io, &entry(WRITE, 1, 4096, blocks(1))).unwrap();
-    assert_eq!(batch(&mut io).len(), 0, "not even a small one");
+    assert_eq!(batch(&mut io).len(), 1, "but small ones, which have a bound of their own");
     let read = work.pop_front().unwrap();
     let (WorkId::Read(slot), Data::Memory(data)) = (WorkId::unpack(read.id), read.data) else { panic!() };
     assert!(rig.core.next_granted().is_none());
     io.handle_read(&mut rig.core, slot, data).unwrap();
     let (ticket, _data) = rig.core.next_granted().unwrap();
-    assert_eq!((ticket.need.class, ticket.slot), (Class::Small, 3), "the first one that fits of its class");
+    assert_eq!((ticket.need.class, ticket.slot), (Class::Large, 1), "in order");
+    assert!(rig.core.next_granted().is_none());
+}
+
+#[test]
+fn a_large_command_is_not_overtaken_for_ever_by_small_ones() {
+    let mut rig = Rig::new();
+    let (_admin, mut io) = rig.io();
+    // Reads go on while writes wait for their bound, and 28 large chunks are 3.5 MiB.
+    rig.message(&mut io, &entry(WRITE, 1, 1 << 20, blocks(256))).unwrap();
+    rig.message(&mut io, &entry(READ, 1, 1 << 20, blocks(256))).unwrap();
+    rig.message(&mut io, &entry(READ, 1, 1 << 20, blocks(256))).unwrap();
+    rig.run_device(&mut io);
+    assert_eq!((rig.device.held(), rig.core.waiting()), (2, 0));
+    rig.message(&mut io, &entry(READ, 1, 1 << 20, blocks(256))).unwrap();
+    assert_eq!(rig.core.waiting(), 1, "four chunks are left");
+    rig.message(&mut io, &entry(READ, 1, 16384, blocks(4))).unwrap();
+    assert_eq!(rig.core.waiting(), 2, "one would do, and it waits behind the one that needs eight");
+    assert!(rig.core.next_granted().is_none());
+    rig.device.complete(Ok(()));
+    rig.run_device(&mut io);
+    drop(batch(&mut io));
+    let slots: Vec<u16> =
+        std::iter::from_fn(|| rig.core.next_granted()).map(|(ticket, _data)| ticket.slot).collect();
+    assert_eq!(slots.len(), 2);
+    assert!(rig.core.waiting() == 0 && slots[0] != slots[1]);
 }
 
 #[test]

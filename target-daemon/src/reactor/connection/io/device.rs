@@ -134,7 +134,7 @@ impl IoLane {
             let command = &self.commands[index];
             match command.step {
                 Step::Free | Step::InDevice { .. } => continue,
-                Step::Reading => core.reads.end(command.bytes),
+                Step::Reading => core.reads.end(core.buffers.need(command.bytes)),
                 Step::Waiting => {}
             }
             if let Some(slot) = command.slot {

@@ -100,7 +100,7 @@ impl IoLane {
     ) {
         let Some(command) = self.commands.get(usize::from(slot)) else { return };
         if command.step == Step::Reading {
-            core.reads.end(command.bytes);
+            core.reads.end(core.buffers.need(command.bytes));
             self.submit(core, usize::from(slot), data, out);
         }
     }
