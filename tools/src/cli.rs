@@ -11,7 +11,7 @@ use crate::attach::{self, AttachOptions, AttachmentsOptions, DetachOptions};
 use crate::bench::{self, BenchOptions};
 use crate::doctor::{self, DoctorOptions};
 use crate::drives::{self, DrivesCommand};
-use crate::nvme::{self, ErrorLogOptions, NvmeOptions};
+use crate::nvme::{self, ErrorLogOptions, GetLogOptions, NvmeOptions};
 use crate::rdma::{self, RdmaCommand};
 use crate::target::{self, TargetOptions};
 
@@ -65,6 +65,8 @@ enum Command {
     ErrorLog(ErrorLogOptions),
     /// Show a controller's firmware slots (Firmware Slot Information)
     FwLog(NvmeOptions),
+    /// Show any log page of a controller
+    GetLog(GetLogOptions),
 }
 
 /// Runs the command line.
@@ -97,6 +99,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::SmartLog(options) => nvme::smart_log(&options),
         Command::ErrorLog(options) => nvme::error_log(&options),
         Command::FwLog(options) => nvme::fw_log(&options),
+        Command::GetLog(options) => nvme::get_log(&options),
     }
 }
 

@@ -43,18 +43,23 @@ impl AdminDevice {
         self.ask(AdminCommand::Identify(Identify::new(cns, nsid)), IDENTIFY_BYTES)
     }
 
-    /// A log page of the controller, in as many commands as it takes. Events that point to it stay as they are: looking
-    /// changes nothing.
+    /// A log page of the controller.
     pub(super) fn log(&self, lid: LogPageId, bytes: usize) -> Result<Vec<u8>, NvmeError> {
+        self.log_page(&GetLogPage::new(lid, DwordCount::from_zero_based(0)), bytes)
+    }
+
+    /// As many bytes of a log page from the command's offset on, in as many commands as it takes. Events that point to it stay
+    /// as they are: looking changes nothing.
+    pub(super) fn log_page(&self, first: &GetLogPage, bytes: usize) -> Result<Vec<u8>, NvmeError> {
+        let wrong = |reason| NvmeError::Answer { device: self.name.clone(), reason };
         let mut page = Vec::with_capacity(bytes);
         while page.len() < bytes {
             let part = (bytes - page.len()).min(ADMIN_BYTES_MAX as usize);
-            let length = DwordCount::from_bytes(part as u64).ok_or_else(|| NvmeError::Answer {
-                device: self.name.clone(),
-                reason: format!("{part} bytes of a log page cannot be asked for"),
-            })?;
-            let command = GetLogPage { retain_event: true, ..GetLogPage::new(lid, length) };
-            let command = command.with_offset(page.len() as u64);
+            let length = DwordCount::from_bytes(part as u64)
+                .ok_or_else(|| wrong(format!("{part} bytes of a log page cannot be asked for")))?;
+            let offset = first.offset.checked_add(page.len() as u64);
+            let offset = offset.ok_or_else(|| wrong("no log page is that long".to_owned()))?;
+            let command = GetLogPage { retain_event: true, length, offset, ..*first };
             page.extend(self.ask(AdminCommand::GetLogPage(command), part)?);
         }
         Ok(page)

@@ -1,4 +1,4 @@
-//! `remora id-ctrl`, `id-ns`, `smart-log`, `error-log`, `fw-log`: what a controller says of itself, in nvme-cli's words
+//! `remora id-ctrl`, `id-ns`, `smart-log`, `error-log`, `fw-log`, `get-log`: what a controller says of itself, in nvme-cli's words
 //! and layout.
 //!
 //! - `device`: from a name to a controller that answers.
@@ -10,6 +10,7 @@
 mod device;
 mod error_log;
 mod firmware;
+mod get_log;
 mod id_ctrl;
 mod id_ns;
 mod json;
@@ -21,13 +22,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use block::OpenError;
-use block::uri::{DeviceUri, UriError};
+use block::uri::UriError;
 use clap::{Args, ValueEnum};
 use nvme_driver::AdminError;
 use thiserror::Error;
 
 use crate::cli::EXIT_FAILED;
 use device::AdminDevice;
+pub use get_log::GetLogOptions;
 use json::Object;
 
 /// How an answer is printed.
@@ -128,8 +130,43 @@ pub fn fw_log(options: &NvmeOptions) -> ExitCode {
     run(options, firmware::print)
 }
 
+/// `remora get-log`.
+#[must_use]
+pub fn get_log(options: &GetLogOptions) -> ExitCode {
+    tell(write_log(options))
+}
+
+fn write_log(options: &GetLogOptions) -> Result<(), NvmeError> {
+    let device = AdminDevice::open(&options.device.parse()?)?;
+    let bytes = get_log::read(&device, options)?;
+    if options.raw_binary {
+        return Ok(io::stdout().write_all(&bytes)?);
+    }
+    write(&get_log::show(&device.name, options, &bytes), options.output_format)
+}
+
 fn run(options: &NvmeOptions, print: impl Fn(&AdminDevice) -> Result<Printed, NvmeError>) -> ExitCode {
-    match ask_and_tell(options, print) {
+    tell(ask_and_write(options, print))
+}
+
+fn ask_and_write(
+    options: &NvmeOptions,
+    print: impl Fn(&AdminDevice) -> Result<Printed, NvmeError>,
+) -> Result<(), NvmeError> {
+    let device = AdminDevice::open(&options.device.parse()?)?;
+    write(&print(&device)?, options.output_format)
+}
+
+fn write(printed: &Printed, format: OutputFormat) -> Result<(), NvmeError> {
+    match format {
+        OutputFormat::Normal => io::stdout().write_all(printed.text.as_bytes())?,
+        OutputFormat::Json => io::stdout().write_all(printed.json.pretty()?.as_bytes())?,
+    }
+    Ok(())
+}
+
+fn tell(told: Result<(), NvmeError>) -> ExitCode {
+    match told {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to be done if nobody reads it.
@@ -137,19 +174,6 @@ fn run(options: &NvmeOptions, print: impl Fn(&AdminDevice) -> Result<Printed, Nv
             ExitCode::from(EXIT_FAILED)
         }
     }
-}
-
-fn ask_and_tell(
-    options: &NvmeOptions,
-    print: impl Fn(&AdminDevice) -> Result<Printed, NvmeError>,
-) -> Result<(), NvmeError> {
-    let uri: DeviceUri = options.device.parse()?;
-    let printed = print(&AdminDevice::open(&uri)?)?;
-    let text = match options.output_format {
-        OutputFormat::Normal => printed.text,
-        OutputFormat::Json => printed.json.pretty()?,
-    };
-    Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 #[cfg(test)]

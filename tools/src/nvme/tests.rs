@@ -4,6 +4,7 @@
 //! above 2^31 as negative ones where they are not, and explains statuses and transports in sentences of its own; the
 //! expected texts have our words there.
 
+use block::uri::DeviceUri;
 use serde_json::Value;
 
 use super::*;
