@@ -9,8 +9,11 @@ use tracing::Level;
 
 use crate::attach::{self, AttachOptions, AttachmentsOptions, DetachOptions};
 use crate::bench::{self, BenchOptions};
+use crate::demo::{self, DemoOptions};
+use crate::discover::{self, DiscoverOptions};
 use crate::doctor::{self, DoctorOptions};
 use crate::drives::{self, DrivesCommand};
+use crate::list::{self, ListOptions};
 use crate::nvme::{self, ErrorLogOptions, GetLogOptions, NvmeOptions};
 use crate::rdma::{self, RdmaCommand};
 use crate::target::{self, TargetOptions};
@@ -30,6 +33,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See two targets and a host at work, and a target die and come back
+    Demo(DemoOptions),
+    /// Show what a target exports, and where
+    Discover(DiscoverOptions),
+    /// List this machine's NVMe drives, or the namespaces that targets export
+    List(ListOptions),
     /// Measure a block device, and verify what it returns
     Bench(Box<BenchOptions>),
     /// Attach a device for other programs, through NBD
@@ -46,7 +55,7 @@ enum Command {
     Rdma(RdmaCommand),
     /// Ask a running target, or change what it exports
     Target(Box<TargetOptions>),
-    /// The program remora-target itself: `remora demo` starts it as another process
+    /// The program remora-target itself
     #[command(name = target::DAEMON, hide = true, disable_help_flag = true)]
     TargetDaemon {
         /// Its arguments
@@ -71,6 +80,11 @@ enum Command {
 
 /// Runs the command line.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.collect();
+    // A target of `remora demo`, which ends with it.
+    if arguments.get(1).is_some_and(|word| word == demo::TARGET_COMMAND) {
+        return demo::target_process(arguments.into_iter().skip(2));
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -83,8 +97,13 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if let Command::TargetDaemon { arguments } = cli.command {
         return target::daemon(arguments);
     }
-    tracing_subscriber::fmt().with_max_level(Level::WARN).with_target(false).with_writer(io::stderr).init();
+    // The demo tells itself what happens to its connections.
+    let level = if matches!(cli.command, Command::Demo(_)) { Level::ERROR } else { Level::WARN };
+    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(io::stderr).init();
     match cli.command {
+        Command::Demo(options) => demo::command(&options),
+        Command::Discover(options) => discover::command(&options),
+        Command::List(options) => list::command(&options),
         Command::Bench(options) => bench::command(&options),
         Command::Attach(options) => attach::attach(&options),
         Command::Attachments(options) => attach::attachments(&options),

@@ -29,7 +29,7 @@ mod test_support;
 use std::process::ExitCode;
 
 pub use options::BenchOptions;
-pub use runner::{BenchError, Outcome, run};
+pub use runner::{BenchError, Outcome, Verified, run};
 
 /// Runs the command and tells how it went.
 #[must_use]

@@ -115,6 +115,10 @@ pub struct BenchOptions {
     #[arg(long, alias = "cpus_allowed", value_name = "LIST", value_parser = CpuList::parse)]
     pub cpus_allowed: Option<CpuList>,
 
+    /// Write nothing to standard error while it runs: for callers that tell how it goes themselves
+    #[arg(skip)]
+    pub quiet: bool,
+
     /// The job's name in the report
     #[arg(long, default_value = "bench")]
     pub name: String,

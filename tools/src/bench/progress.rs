@@ -77,7 +77,7 @@ impl<'a> Progress<'a> {
     /// For these jobs, which do `ios_expected` I/O together if no time ends them.
     #[must_use]
     pub fn new(options: &'a BenchOptions, counters: &'a [Counters], ios_expected: Option<u64>) -> Self {
-        let is_terminal = io::stderr().is_terminal();
+        let is_terminal = io::stderr().is_terminal() && !options.quiet;
         Self { options, counters, ios_expected, is_terminal, last_ios: [0; 3], shown: false }
     }
 
@@ -93,6 +93,9 @@ impl<'a> Progress<'a> {
 
     /// Says something else, on a line of its own.
     pub fn say(&mut self, text: &str) {
+        if self.options.quiet {
+            return;
+        }
         self.clear();
         let _ = writeln!(io::stderr(), "remora: {text}");
     }

@@ -17,7 +17,8 @@ use super::job::{Job, JobContext, JobError, JobOutcome};
 use super::options::{BenchOptions, OutputFormat};
 use super::plan::{Plan, PlanError, access, ios_max};
 use super::progress::{Counters, Phase, Progress};
-use super::report::{self, Run, Verified};
+pub use super::report::Verified;
+use super::report::{self, Run};
 use super::rng::mix;
 use super::statistics::Statistics;
 use super::stop::Stop;
@@ -98,6 +99,10 @@ pub struct Outcome {
     pub complaints: Vec<String>,
     /// The exit code.
     pub exit_code: u8,
+    /// What all jobs measured.
+    pub statistics: Statistics,
+    /// How verification went, if it was asked for.
+    pub verified: Option<Verified>,
 }
 
 /// Opens the device, runs the jobs, writes the report.
@@ -261,7 +266,7 @@ fn conclude(
         OutputFormat::Normal => report::text(&run),
         OutputFormat::Json | OutputFormat::JsonPlus => report::json(&run),
     };
-    Outcome { report, complaints, exit_code }
+    Outcome { report, complaints, exit_code, statistics, verified }
 }
 
 /// The first few wrong blocks in full, and each job's first error.

@@ -12,7 +12,7 @@ use signal_hook::flag;
 #[derive(Default)]
 pub struct Stop {
     signal: Arc<AtomicUsize>,
-    failed: AtomicBool,
+    ended: AtomicBool,
     wakers: Mutex<Vec<Waker>>,
 }
 
@@ -35,7 +35,7 @@ impl Stop {
     #[inline]
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.signal.load(Ordering::Relaxed) != 0
+        self.ended.load(Ordering::Relaxed) || self.signal.load(Ordering::Relaxed) != 0
     }
 
     /// The exit code that tells of the signal, if one came.
@@ -49,7 +49,12 @@ impl Stop {
 
     /// One job has failed: all end.
     pub fn fail(&self) {
-        if !self.failed.swap(true, Ordering::Relaxed) {
+        self.end();
+    }
+
+    /// All jobs end in order, as by a signal, and without one.
+    pub fn end(&self) {
+        if !self.ended.swap(true, Ordering::Relaxed) {
             self.wake_all();
         }
     }

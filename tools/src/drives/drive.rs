@@ -15,7 +15,7 @@ const SECTOR_BYTES: u64 = 512;
 /// Whether a drive can be opened as `nvme:`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "takeable", content = "reason", rename_all = "kebab-case")]
-pub(super) enum Takeable {
+pub(crate) enum Takeable {
     /// It is with vfio-pci, and nobody has it.
     Yes,
     /// `remora drives bind` first.
@@ -26,7 +26,7 @@ pub(super) enum Takeable {
 
 /// A PCIe NVMe drive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Drive {
+pub(crate) struct Drive {
     /// The PCI address.
     pub(super) address: String,
     /// What it says of itself, while the kernel drives it.

@@ -26,7 +26,7 @@ pub(super) fn json(drives: &[Drive]) -> Result<String, DrivesError> {
 }
 
 /// The drives as a table.
-pub(super) fn table(drives: &[Drive]) -> String {
+pub(crate) fn table(drives: &[Drive]) -> String {
     if drives.is_empty() {
         return "no NVMe drives on the PCI bus\n".to_owned();
     }
@@ -59,7 +59,7 @@ fn row(drive: &Drive) -> [String; HEADINGS.len()] {
 }
 
 /// Three or four digits and a unit.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let mut unit = 0;
     let mut tenths = u128::from(bytes) * 10;
     while tenths >= 10_000 && unit + 1 < UNITS.len() {

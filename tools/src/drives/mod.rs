@@ -22,8 +22,10 @@ use block::uri::PciAddress;
 use clap::Subcommand;
 
 use crate::cli::EXIT_FAILED;
+pub(crate) use drive::Drive;
 use error::DrivesError;
 use host::{Host, ThisKernel};
+pub(crate) use list::{size, table};
 
 /// Look after NVMe drives.
 #[derive(Clone, Debug, Subcommand)]
@@ -48,6 +50,11 @@ pub enum DrivesCommand {
     },
 }
 
+/// The NVMe drives of this machine's PCI bus.
+pub(crate) fn all() -> Vec<Drive> {
+    drive::all(&Host::this())
+}
+
 /// Runs the command and tells how it went.
 #[must_use]
 pub fn command(command: &DrivesCommand) -> ExitCode {
@@ -66,7 +73,7 @@ pub fn command(command: &DrivesCommand) -> ExitCode {
 
 fn run(host: &Host<ThisKernel>, command: &DrivesCommand) -> Result<String, DrivesError> {
     match command {
-        DrivesCommand::List { json: false } => Ok(list::table(&drive::all(host))),
+        DrivesCommand::List { json: false } => Ok(table(&drive::all(host))),
         DrivesCommand::List { json: true } => list::json(&drive::all(host)),
         DrivesCommand::Bind { address } => bind::bind(host, *address),
         DrivesCommand::Unbind { address } => bind::unbind(host, *address),

@@ -2,12 +2,14 @@
 
 use block::OpenError;
 use block::uri::{DeviceUri, Target};
+use initiator::{AdminClient, AdminData, RemoteOptions, RemoteOptionsError, resolve};
 use nvme_driver::vfio::{VfioFunction, open_nvme_controller};
 use nvme_driver::{ADMIN_BYTES_MAX, AdminError, NvmeController};
 use nvme_model::{SOFT_NSID, SoftSsd, open_soft_nvme_controller};
-use nvme_spec::Nsid;
 use nvme_spec::command::{AdminCommand, Cns, DwordCount, GetLogPage, Identify, LogPageId};
 use nvme_spec::identify::IDENTIFY_BYTES;
+use nvme_spec::{CommandId, Nsid};
+use nvmf::wire::Nqn;
 
 use super::NvmeError;
 
@@ -22,16 +24,18 @@ pub(super) struct AdminDevice {
 enum Controller {
     Drive(NvmeController<VfioFunction>),
     Soft(NvmeController<SoftSsd>),
+    Remote(AdminClient),
 }
 
 impl AdminDevice {
-    /// Opens an `nvme:` or `soft-nvme:` device. The namespace may be one that cannot be used for I/O.
+    /// Opens an `nvme:`, `soft-nvme:` or `rdma:` device. The namespace may be one that cannot be used for I/O.
     pub(super) fn open(uri: &DeviceUri) -> Result<Self, OpenError> {
         let (nsid, controller) = match uri.target() {
             Target::Nvme { nsid, .. } => (*nsid, Controller::Drive(open_nvme_controller(uri)?)),
             Target::SoftNvme { .. } => (SOFT_NSID, Controller::Soft(open_soft_nvme_controller(uri)?)),
+            Target::Rdma { .. } => connect(uri)?,
             _ => {
-                let known = "nvme:, soft-nvme:".to_owned();
+                let known = "nvme:, soft-nvme:, rdma:".to_owned();
                 return Err(OpenError::NoOpener { scheme: uri.scheme(), known });
             }
         };
@@ -67,10 +71,42 @@ impl AdminDevice {
 
     fn ask(&self, command: AdminCommand, bytes: usize) -> Result<Vec<u8>, NvmeError> {
         let too_large = AdminError::TooLarge { bytes: u32::MAX };
-        let answer = u32::try_from(bytes).map_err(|_| too_large).and_then(|bytes| match &self.controller {
-            Controller::Drive(controller) => controller.admin(command, bytes),
-            Controller::Soft(controller) => controller.admin(command, bytes),
-        });
-        answer.map_err(|source| NvmeError::Admin { device: self.name.clone(), source })
+        let local = |source| NvmeError::Admin { device: self.name.clone(), source };
+        let bytes = u32::try_from(bytes).map_err(|_| local(too_large))?;
+        match &self.controller {
+            Controller::Drive(controller) => controller.admin(command, bytes).map_err(local),
+            Controller::Soft(controller) => controller.admin(command, bytes).map_err(local),
+            Controller::Remote(client) => {
+                let remote = |source| NvmeError::Remote { device: self.name.clone(), source };
+                let data = AdminData::FromController { bytes };
+                let answer = client.command(command.sqe(CommandId(0)), data).map_err(remote)?;
+                let status = answer.cqe.status();
+                if status.is_success() {
+                    Ok(answer.data)
+                } else {
+                    Err(remote(initiator::AdminError::Status(status)))
+                }
+            }
+        }
     }
+}
+
+/// A controller of a remote subsystem.
+fn connect(uri: &DeviceUri) -> Result<(Nsid, Controller), OpenError> {
+    let Target::Rdma { host, port, nqn } = uri.target() else {
+        return Err(OpenError::NoOpener { scheme: uri.scheme(), known: "rdma:".to_owned() });
+    };
+    let failed = |reason: String| OpenError::Failed { device: uri.to_string(), reason };
+    let mut parameters = uri.parameters().reader();
+    let nsid = parameters.take("ns", "namespace number (1 and up)", |value| value.parse().ok().map(Nsid))?;
+    let options = RemoteOptions::take(&mut parameters).map_err(|error| match error {
+        RemoteOptionsError::Parameter(error) => OpenError::Parameter(error),
+        RemoteOptionsError::Identity(error) => failed(error.to_string()),
+    })?;
+    parameters.finish()?;
+    let subsystem: Nqn = nqn.parse().map_err(|error: nvmf::wire::NqnError| failed(error.to_string()))?;
+    let peer = resolve(host, *port).map_err(|error| failed(error.to_string()))?;
+    let client = AdminClient::connect(peer, &subsystem, &options);
+    let client = client.map_err(|error| failed(error.to_string()))?;
+    Ok((nsid.unwrap_or(Nsid(1)), Controller::Remote(client)))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A value in an [`Object`].
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Value(Value),
     Object(Object),
     List(Vec<Object>),
@@ -15,26 +15,26 @@ pub(super) enum Node {
 
 /// Names and values, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Object(Vec<(String, Node)>);
+pub(crate) struct Object(Vec<(String, Node)>);
 
 impl Object {
     /// Adds a number or a text.
-    pub(super) fn value(&mut self, name: &str, value: impl Into<Value>) {
+    pub(crate) fn value(&mut self, name: &str, value: impl Into<Value>) {
         self.0.push((name.to_owned(), Node::Value(value.into())));
     }
 
     /// Adds a list.
-    pub(super) fn list(&mut self, name: &str, list: Vec<Object>) {
+    pub(crate) fn list(&mut self, name: &str, list: Vec<Object>) {
         self.0.push((name.to_owned(), Node::List(list)));
     }
 
     /// Adds an object.
-    pub(super) fn object(&mut self, name: &str, object: Object) {
+    pub(crate) fn object(&mut self, name: &str, object: Object) {
         self.0.push((name.to_owned(), Node::Object(object)));
     }
 
     /// As text over several lines.
-    pub(super) fn pretty(&self) -> io::Result<String> {
+    pub(crate) fn pretty(&self) -> io::Result<String> {
         serde_json::to_string_pretty(self).map(|text| text + "\n").map_err(io::Error::other)
     }
 }
@@ -54,6 +54,6 @@ impl Serialize for Object {
 }
 
 /// A number as JSON: those of more than 64 bits are texts, since few programs read them otherwise.
-pub(super) fn wide(number: u128) -> Value {
+pub(crate) fn wide(number: u128) -> Value {
     Value::from(number.to_string())
 }

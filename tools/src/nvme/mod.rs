@@ -13,7 +13,7 @@ mod firmware;
 mod get_log;
 mod id_ctrl;
 mod id_ns;
-mod json;
+pub(crate) mod json;
 mod page;
 mod power;
 mod smart;
@@ -44,7 +44,7 @@ pub enum OutputFormat {
 /// The device, and how to print its answer.
 #[derive(Clone, Debug, Args)]
 pub struct NvmeOptions {
-    /// The device: nvme:0000:01:00.0/1, soft-nvme:PATH
+    /// The device: nvme:0000:01:00.0/1, soft-nvme:PATH, rdma://HOST/NQN?ns=1
     pub device: String,
 
     /// How to print the answer
@@ -80,6 +80,14 @@ enum NvmeError {
         device: String,
         /// Why.
         source: AdminError,
+    },
+    /// A remote one does not answer.
+    #[error("{device}: {source}")]
+    Remote {
+        /// Its name.
+        device: String,
+        /// Why.
+        source: initiator::AdminError,
     },
     /// Its answer is too short.
     #[error("{device}: {reason}")]

@@ -103,5 +103,5 @@ fn a_software_ssd_answers_everything() {
 fn other_devices_are_not_asked() {
     let uri: DeviceUri = "mem:1MiB".parse().unwrap();
     let said = AdminDevice::open(&uri).map(|_| ()).unwrap_err().to_string();
-    assert!(said.contains("nvme:, soft-nvme:"), "{said}");
+    assert!(said.contains("nvme:, soft-nvme:, rdma:"), "{said}");
 }
