@@ -21,7 +21,7 @@ use crate::discover::{ask, subsystem_words};
 const HOST_UUID: Uuid = Uuid::from_u128(0x6465_6d6f_0000_8000_8000_7265_6d6f_7261);
 
 /// Keep-alive of the demo's associations, and so how soon a silent target counts as lost. Linux's is 5 s.
-const KEEP_ALIVE_MS: &str = "1000";
+const KEEP_ALIVE_MS: &str = "2000";
 
 /// What discovery found at a target.
 #[derive(Debug)]
