@@ -69,7 +69,8 @@ impl Demo {
 
     /// A target is a process of its own, and the demo's child.
     fn look_at_target(&mut self, pid: u32) {
-        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        let command = command.unwrap_or_else(|error| panic!("process {pid}: {error}"));
         assert!(command.contains("__demo-target\0") && command.contains("--listen\0"), "{command:?}");
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         assert!(status.contains(&format!("\nPPid:\t{}\n", self.child.id())), "{status}");
@@ -85,7 +86,8 @@ impl Demo {
         let mut complained = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut complained).unwrap();
         let status = self.child.wait().unwrap();
-        let left_behind = fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let left_behind =
+            fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         Ended { status, said, complained, targets: self.targets, left_behind }
     }
 }

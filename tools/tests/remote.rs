@@ -16,8 +16,12 @@ struct Target {
 }
 
 impl Target {
+    /// On an address that is free. Another test may take it first: then on another.
     fn start() -> Self {
-        let address = free_address();
+        free_addresses().find_map(Self::start_at).expect("a target is ready and names its subsystem")
+    }
+
+    fn start_at(address: String) -> Option<Self> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_remora"))
             .args(["__target", "--listen", &address, "--allow-any-host", "--control", "none"])
             .args(["--namespace", "soft-nvme:?size=64MiB", "--namespace", "mem:32MiB?bs=4096"])
@@ -33,7 +37,9 @@ impl Target {
                 break;
             }
         }
-        Self { child, address, nqn: nqn.expect("the target is ready and names its subsystem") }
+        let mut target = Self { child, address, nqn: String::new() };
+        target.nqn = nqn?;
+        Some(target)
     }
 
     fn uri(&self, of: &str) -> String {
@@ -48,11 +54,11 @@ impl Drop for Target {
     }
 }
 
-fn free_address() -> String {
+fn free_addresses() -> impl Iterator<Item = String> {
     let process = std::process::id();
-    let number = |shift: u32| process >> shift & 0x7f;
-    let candidates = (1..255).map(|last| format!("127.{}.{}.{last}", 40 + (number(7) & 15), number(0)));
-    candidates.into_iter().find(|address| UdpSocket::bind((address.as_str(), 4791)).is_ok()).unwrap()
+    let number = move |shift: u32| (process >> shift) & 0x7f;
+    let candidates = (1..255).map(move |last| format!("127.{}.{}.{last}", 40 + (number(7) & 15), number(0)));
+    candidates.filter(|address| UdpSocket::bind((address.as_str(), 4791)).is_ok())
 }
 
 fn remora(arguments: &[&str]) -> Output {
@@ -76,7 +82,7 @@ fn a_target_is_asked_in_nvme_clis_words() {
 
     let log = text(&["discover", address]);
     assert!(log.starts_with("\nDiscovery Log Number of Records 2, Generation counter "), "{log}");
-    assert!(log.contains(&format!("subtype: nvme subsystem\ntreq:    ")), "{log}");
+    assert!(log.contains("subtype: nvme subsystem\ntreq:    "), "{log}");
     assert!(log.contains(&format!("\nsubnqn:  {nqn}\ntraddr:  {address}\n")), "{log}");
     assert_eq!(text(&["discover", "-t", "rdma", "-a", address, "-s", "4420"]), log);
     let records = json(&["discover", address]);
@@ -85,7 +91,10 @@ fn a_target_is_asked_in_nvme_clis_words() {
 
     let list = json(&["list", address]);
     let namespaces = &list["subsystems"][0]["namespaces"];
-    assert_eq!((&namespaces[0]["size_bytes"], &namespaces[0]["block_bytes"]), (&(64 << 20).into(), &512.into()));
+    assert_eq!(
+        (&namespaces[0]["size_bytes"], &namespaces[0]["block_bytes"]),
+        (&(64 << 20).into(), &512.into())
+    );
     assert_eq!((&namespaces[1]["nsid"], &namespaces[1]["block_bytes"]), (&2.into(), &4096.into()));
     assert_eq!(list["problems"], serde_json::json!([]));
     let device = namespaces[1]["device"].as_str().unwrap();

@@ -19,7 +19,12 @@ impl<D: Device> Core<D> {
             }
             HostEvent::NamespacesChanged(changes) => self.namespaces_changed(&changes),
             HostEvent::Lost { why, .. } => {
-                tracing::warn!(%peer, %why, "the association is lost");
+                // What we end ourselves is no news.
+                if why == Failure::Shutdown {
+                    tracing::debug!(%peer, "the association is over");
+                } else {
+                    tracing::warn!(%peer, %why, "the association is lost");
+                }
                 self.shared.with_view(|view| view.phase = Phase::Down);
             }
             HostEvent::AttemptFailed { why, failed, next } => {

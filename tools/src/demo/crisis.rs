@@ -127,10 +127,10 @@ impl<'a, 's> Crisis<'a, 's> {
         self.stage.act(&format!("Start {name} again, with the file that it had"))?;
         if self.sabotage != Some(Sabotage::StayDead) {
             self.servers[VICTIM].restart(self.stage)?;
+            let pid = self.servers[VICTIM].pid();
+            self.stage.of(name, &format!("process {pid} listens where the old one did"))?;
         }
         let ready = self.stage.now();
-        self.stage
-            .of(name, &format!("process {} listens where the old one did", self.servers[VICTIM].pid()))?;
         let returned = self.wait(RETURN_MAX, |now| now[VICTIM] > answered)?;
         check(returned, || {
             format!("no I/O was answered within {} after {name} was back", seconds(RETURN_MAX))
