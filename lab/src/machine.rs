@@ -146,6 +146,11 @@ impl Machine {
         Self { processors, ..self }
     }
 
+    /// The drive behind an IOMMU, for a guest that is on a wire besides.
+    pub fn with_drive(self) -> Self {
+        Self { memory_mib: 1024, has_iommu: true, has_drive: true, ..self }
+    }
+
     /// QEMU with this hardware; `home` is the guest's own directory, where the sockets and disks are.
     pub fn command(&self, image: &Image, home: &Path) -> Result<Command> {
         let mut qemu = image.toolbox().qemu();

@@ -58,7 +58,7 @@ remote_disk() {
 verified() {
     disk=$1 block=$2 bytes=$3
     shift 3
-    fio --name=verified --filename="$disk" --bs="$block" --size="$bytes" --offset_increment=32m --rw=randrw --verify=crc32c \
+    fio --name=verified --filename="$disk" --bs="$block" --size="$bytes" --offset_increment=25% --rw=randrw --verify=crc32c \
         --numjobs=4 --cpus_allowed=0-3 --cpus_allowed_policy=split --iodepth=8 --ioengine=libaio --direct=1 \
         --group_reporting "$@" >/tmp/fio.out 2>&1 || { cat /tmp/fio.out; return 1; }
     grep -E 'err= 0|issued rwts' /tmp/fio.out

@@ -17,6 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Block sizes of verified I/O, and bytes for each: from a logical block to the most that the host puts into a command.
 const BLOCKS: [(&str, &str); 5] = [("512", "256k"), ("4k", "1m"), ("8k", "1m"), ("64k", "4m"), ("1m", "8m")];
 
+/// Lines of the kernel's log that are no complaint after a reset: a queue pair's end flushes what it has to send.
+pub const AFTER_A_RESET: &str = "WR flushed";
+
+/// Lines that are none when the target was lost under load.
+pub const AFTER_A_LOSS: &str = "WR flushed|keep-alive|keep_alive|timeout|starting error recovery|[Rr]econnect|failed to connect|transport retry";
+
 /// A remote subsystem.
 #[derive(Clone, Copy, Debug)]
 pub struct Remote {
@@ -100,9 +106,9 @@ impl Remote {
     }
 
     /// Verified I/O of all sizes, from all processors.
-    pub fn keeps_its_data(self, guest: &mut Guest) -> Result<()> {
+    pub fn keeps_its_data(self, guest: &mut Guest, nsid: u32) -> Result<()> {
         for (block, bytes) in BLOCKS {
-            let run = format!("verified $(remote_disk {} 1) {block} {bytes}", self.nqn);
+            let run = format!("verified $(remote_disk {} {nsid}) {block} {bytes}", self.nqn);
             guest.run_within(&run, PATIENCE)?;
         }
         Ok(())
@@ -117,9 +123,9 @@ impl Remote {
     }
 
     /// `nvme reset` in the middle of verified I/O, which goes on.
-    pub fn survives_a_reset(self, guest: &mut Guest) -> Result<()> {
+    pub fn survives_a_reset(self, guest: &mut Guest, nsid: u32) -> Result<()> {
         let Self { nqn, .. } = self;
-        let run = guest.start(&format!("verified $(remote_disk {nqn} 1) 4k 2m --rate=512k"))?;
+        let run = guest.start(&format!("verified $(remote_disk {nqn} {nsid}) 4k 2m --rate=512k"))?;
         guest.run(&format!(
             "sleep 2; nvme reset /dev/$(controllers_of {nqn}); becomes {nqn} live; pidof fio >/dev/null"
         ))?;

@@ -12,6 +12,10 @@ mod killed;
 mod linux_host;
 mod namespaces_change;
 mod nvmf_kernels;
+mod nvmf_linux_host;
+mod nvmf_linux_host_verbs;
+mod nvmf_linux_target;
+mod our_target;
 mod profile;
 mod rdma_bench;
 mod rdma_kernels;
@@ -86,8 +90,11 @@ pub const ALL: &[Scenario] = &[
     rdma_soft_kernel::SCENARIO,
     rdma_verbs::SCENARIO,
     nvmf_kernels::SCENARIO,
+    nvmf_linux_host::SCENARIO,
+    nvmf_linux_target::SCENARIO,
     bench::SCENARIO,
-    // Last: the programs that it builds take the place of the others.
+    // Last: the programs that these build take the place of the others.
+    nvmf_linux_host_verbs::SCENARIO,
     rdma_bench::SCENARIO,
     profile::SCENARIO,
 ];

@@ -1,7 +1,7 @@
 //! Linux's NVMe/RDMA host and Linux's target, and nothing of ours: what scenarios ask of either side of ours, the kernel's does.
 //! The captures are also what `crates/nvmf`'s decoders are tested with.
 
-use super::linux_host::{self, DISCOVERY, EACH_KIND, Remote};
+use super::linux_host::{self, AFTER_A_RESET, DISCOVERY, EACH_KIND, Remote};
 use super::{ALL_ONLY, Scenario};
 use crate::capture;
 use crate::error::Result;
@@ -37,13 +37,13 @@ fn story(lab: &Lab) -> Result<()> {
     let tally = capture::judge(&lab.image, &file)?;
     tally.at_least(&EACH_KIND)?;
     tally.refused_only(&[])?;
-    REMOTE.keeps_its_data(&mut pair.right)?;
+    REMOTE.keeps_its_data(&mut pair.right, 1)?;
     REMOTE.holds_file_systems(&mut pair.right)?;
-    REMOTE.survives_a_reset(&mut pair.right)?;
+    REMOTE.survives_a_reset(&mut pair.right, 1)?;
     REMOTE.is_disconnected(&mut pair.right)?;
     REMOTE.comes_and_goes(&mut pair.right, CONNECTS)?;
     for guest in [&mut pair.left, &mut pair.right] {
-        linux_host::is_content(guest, "WR flushed")?;
+        linux_host::is_content(guest, AFTER_A_RESET)?;
     }
     Ok(())
 }

@@ -1,0 +1,51 @@
+//! Linux's NVMe/RDMA host on our target, which has no RDMA device: it speaks RoCEv2 from userspace, in a guest of its own.
+//! Nothing is asked of it that Linux's own target does not do (nvmf-kernels); besides, it is killed under load, and comes again.
+
+use super::linux_host::{self, AFTER_A_LOSS, AFTER_A_RESET, DISCOVERY, EACH_KIND, Remote};
+use super::our_target::{LASTING, OurTarget};
+use super::{SMOKE, Scenario};
+use crate::capture;
+use crate::error::Result;
+use crate::guest::{LEFT, Lab, Pair};
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "nvmf-linux-host",
+    set: SMOKE,
+    about: "Linux's NVMe/RDMA host on our target in userspace: all that it does, the target killed under load; judged",
+    story,
+};
+
+const REMOTE: Remote = Remote { nqn: "nqn.2024-01.lab:remora", address: LEFT.ipv4, bytes: 384 << 20 };
+
+const TARGET: OurTarget =
+    OurTarget { remote: REMOTE, options: "--provider soft --namespace 'soft-nvme:/tmp/drive?size=64MiB'" };
+
+const CONNECTS: u32 = 100;
+
+fn story(lab: &Lab) -> Result<()> {
+    let mut pair = Pair::boot_with(lab, [|machine| machine, linux_host::hardware])?;
+    let target = TARGET.starts(&mut pair.left)?;
+    pair.right.run("linux_host")?;
+
+    let file = pair.captured("discovery", |pair| REMOTE.is_discovered(&mut pair.right))?;
+    capture::judge(&lab.image, &file)?.at_least(&DISCOVERY)?;
+    let file = pair.captured("each-kind", |pair| {
+        REMOTE.is_connected(&mut pair.right)?;
+        REMOTE.is_identified(&mut pair.right)?;
+        REMOTE.does_a_little_of_each(&mut pair.right)
+    })?;
+    let tally = capture::judge(&lab.image, &file)?;
+    tally.at_least(&EACH_KIND)?;
+    tally.refused_only(&[])?;
+
+    REMOTE.keeps_its_data(&mut pair.right, 1)?;
+    REMOTE.holds_file_systems(&mut pair.right)?;
+    REMOTE.survives_a_reset(&mut pair.right, LASTING)?;
+    linux_host::is_content(&mut pair.right, AFTER_A_RESET)?;
+
+    let target = TARGET.is_killed_under_load(&mut pair, target)?;
+    REMOTE.is_disconnected(&mut pair.right)?;
+    TARGET.forgets_hosts(&mut pair, CONNECTS)?;
+    linux_host::is_content(&mut pair.right, AFTER_A_LOSS)?;
+    TARGET.ends(&mut pair.left, target)
+}
