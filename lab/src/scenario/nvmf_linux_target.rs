@@ -85,7 +85,7 @@ fn story(lab: &Lab) -> Result<()> {
 }
 
 fn uri(nsid: u32) -> String {
-    format!("'rdma://{}/{NQN}?ns={nsid}'", RIGHT.ipv4)
+    format!("'rdma://{}/{NQN}?ns={nsid}&queues=4'", RIGHT.ipv4)
 }
 
 /// Discovery, and what nvme-cli asks in our words.
