@@ -53,13 +53,13 @@ remote_disk() {
     return 1
 }
 
-# verified DISK BLOCK BYTES [OPTION...]: fio reads and writes at random in each of four parts of a disk, from a processor each, and
+# verified DISK BLOCK BYTES [OPTION...]: fio reads and writes at random in each of four parts of a disk, from both processors, and
 # then reads back what it wrote, each block with a checksum
 verified() {
     disk=$1 block=$2 bytes=$3
     shift 3
     fio --name=verified --filename="$disk" --bs="$block" --size="$bytes" --offset_increment=25% --rw=randrw --verify=crc32c \
-        --numjobs=4 --cpus_allowed=0-3 --cpus_allowed_policy=split --iodepth=8 --ioengine=libaio --direct=1 \
+        --numjobs=4 --cpus_allowed=0-1 --cpus_allowed_policy=split --iodepth=8 --ioengine=libaio --direct=1 \
         --group_reporting "$@" >/tmp/fio.out 2>&1 || { cat /tmp/fio.out; return 1; }
     grep -E 'err= 0|issued rwts' /tmp/fio.out
 }
