@@ -51,8 +51,10 @@ interrupts() {
         END { print n + 0 }' /proc/interrupts
 }
 
-# join_wire NUMBER: this guest's addresses on the wire to the other guest, 10.0.0.NUMBER and fd00::NUMBER
+# join_wire NUMBER: this guest's addresses on the wire to the other guest, 10.0.0.NUMBER and fd00::NUMBER. What
+# the kernel said before is forgotten: it says much at boot
 join_wire() {
+    dmesg -C
     modprobe virtio_net
     ip link set eth0 mtu 4200 up
     ip address add 10.0.0.$1/24 dev eth0

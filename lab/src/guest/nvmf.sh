@@ -5,7 +5,6 @@ HOST_NQN=nqn.2014-08.org.nvmexpress:uuid:$HOST_ID
 
 # linux_host: the kernel's NVMe/RDMA host on this end of the wire, with an identity
 linux_host() {
-    dmesg -C
     rxe eth0
     modprobe nvme-rdma
     mkdir -p /etc/nvme
@@ -118,7 +117,7 @@ comes_and_goes() {
 }
 
 # kernel_complains [EXPECTED]: succeeds, and says so, when the kernel's log has what no good log has, other than lines that
-# match a regular expression. What it said before linux_host or nvmet_up does not count
+# match a regular expression.
 kernel_complains() {
     dmesg | grep -E 'WARNING|BUG:|Oops|Call Trace|RIP:|hung|I/O error|critical|unexpected|[Ii]nvalid|fail|timeout|not supported' |
         grep -vE "${1:-^$}"
@@ -126,7 +125,6 @@ kernel_complains() {
 
 # nvmet_up: the kernel's NVMe/RDMA target
 nvmet_up() {
-    dmesg -C
     [ -e /sys/class/infiniband/rxe0 ] || rxe eth0
     modprobe -a nvmet nvmet-rdma
     mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config

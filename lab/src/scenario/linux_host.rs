@@ -186,7 +186,8 @@ pub const DISCOVERY: [(&str, usize); 8] = [
 ];
 
 /// What [`Remote::is_connected`], [`Remote::is_identified`] and [`Remote::does_a_little_of_each`] have at least. Of commands with
-/// data in the capsule tshark knows those that fit a packet: not a discard, whose ranges the host always sends as a whole page.
+/// data in the capsule tshark knows those that fit a packet: not a discard, whose ranges the host always sends as a whole page; and
+/// a target's READ for a write only where it is for all of it, so that these are counted as READs.
 pub const EACH_KIND: [(&str, usize); 31] = [
     ("REQ", 1 + IO_QUEUES as usize),
     ("REP", 1 + IO_QUEUES as usize),
@@ -211,8 +212,8 @@ pub const EACH_KIND: [(&str, usize); 31] = [
     ("NVMe Set Features", 1),
     ("NVMe CQE for Set Features", 1),
     ("NVMe Write", 9),
-    ("NVMeOF Data Request for Write", 2),
-    ("NVMeOF Data for Write", 32),
+    ("READ", 3),
+    ("RESPONSE", 33),
     ("NVMe CQE for Write", 9),
     ("NVMe Read", 3),
     ("NVMeOF Data for Read", 48),

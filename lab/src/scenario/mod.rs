@@ -91,6 +91,7 @@ pub const ALL: &[Scenario] = &[
     rdma_verbs::SCENARIO,
     nvmf_kernels::SCENARIO,
     nvmf_linux_host::SCENARIO,
+    nvmf_linux_host::LONG,
     nvmf_linux_target::SCENARIO,
     bench::SCENARIO,
     // Last: the programs that these build take the place of the others.

@@ -36,6 +36,7 @@ fn story(lab: &Lab) -> Result<()> {
     })?;
     let tally = capture::judge(&lab.image, &file)?;
     tally.at_least(&EACH_KIND)?;
+    tally.at_least(&[("NVMeOF Data Request for Write", 2), ("NVMeOF Data for Write", 32)])?;
     tally.refused_only(&[])?;
     REMOTE.keeps_its_data(&mut pair.right, 1)?;
     REMOTE.holds_file_systems(&mut pair.right)?;

@@ -30,7 +30,7 @@ const MOVED: u64 = 16 << 20;
 fn story(lab: &Lab) -> Result<()> {
     let lab = Lab { binaries: binaries::build_with(&["verbs"])?.programs, ..lab.clone() };
     let mut pair = Pair::boot_with(&lab, [Machine::with_drive, linux_host::hardware])?;
-    pair.left.run(&format!("dmesg -C; rxe eth0; hugepages 64; give {DRIVE} vfio-pci"))?;
+    pair.left.run(&format!("rxe eth0; hugepages 64; give {DRIVE} vfio-pci"))?;
     let target = TARGET.starts(&mut pair.left)?;
     pair.right.run("linux_host")?;
 
