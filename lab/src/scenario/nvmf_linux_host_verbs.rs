@@ -44,8 +44,9 @@ fn story(lab: &Lab) -> Result<()> {
     let tally = capture::judge(&lab.image, &file)?;
     tally.at_least(&EACH_KIND)?;
     tally.refused_only(&[])?;
-    // The kernel knows the target's queue pairs by its name.
-    pair.left.run("[ $(rdma resource show qp | grep -c 'comm remora-target') -ge 5 ]")?;
+    // The kernel's queue pairs: those of the target, since nothing else here talks RDMA.
+    pair.left
+        .run("rdma resource show qp; [ $(rdma resource show qp | grep -c 'type RC state RTS') -ge 5 ]")?;
 
     let since = pair.left.qmp().traffic(NS_512.nsid)?;
     REMOTE.keeps_its_data(&mut pair.right, LASTING)?;
