@@ -23,6 +23,10 @@ use crate::port::{COMPLETIONS_PER_POLL, Port, PortEvent, inline, read_response};
 /// The name of send work that needs no attention when it is done.
 const NO_MEMORY: SendId = SendId(u64::MAX);
 
+/// With fewer commands in flight than these a write travels in its capsule whenever it fits there, which spares a round trip. With
+/// more only if the capsule is one packet: see [`Port::one_packet_bytes`].
+const BUSY_MIN: usize = 4;
+
 /// A request on its way.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -94,6 +98,8 @@ pub(crate) struct Lane<D: Device> {
     /// SENDs since one was signaled.
     unsignaled: u16,
     broken: Option<Failure>,
+    /// Most bytes of data in a capsule while many commands are in flight.
+    busy_capsule_bytes: u32,
 }
 
 impl<D: Device> Lane<D> {
@@ -101,7 +107,9 @@ impl<D: Device> Lane<D> {
     pub(crate) fn new(port: Port<D>, queue_pair: QueuePairId, parameters: IoQueueParameters) -> Self {
         let io = HostIoQueue::new(parameters);
         let depth = usize::from(io.depth());
+        let entry_bytes = u32::try_from(SQE_BYTES).unwrap_or(u32::MAX);
         Self {
+            busy_capsule_bytes: port.one_packet_bytes().saturating_sub(entry_bytes),
             port,
             queue_pair,
             slots: (0..depth).map(|_| None).collect(),
@@ -189,7 +197,8 @@ impl<D: Device> Lane<D> {
         if bytes == 0 {
             return Ok(Placed::None);
         }
-        if self.io.fits_capsule(command, bytes) {
+        let is_worth_it = bytes <= self.busy_capsule_bytes || self.io.in_flight() < BUSY_MIN;
+        if is_worth_it && self.io.fits_capsule(command, bytes) {
             return self.capsule(data.segments().iter());
         }
         let rights = match command.direction() {

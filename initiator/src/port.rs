@@ -25,6 +25,8 @@ pub(crate) const CAPSULE_BYTES: u32 = 128;
 pub(crate) const COMPLETIONS_PER_POLL: usize = 256;
 /// Queue pairs of an endpoint at once: the one that is used, and some that are being taken down.
 const QUEUE_PAIRS_MAX: u32 = 4;
+/// The provider whose packets cost us system calls.
+const SOFT: &str = "soft";
 /// READs of the controller that we serve at once; cut to what the device can do.
 const READS_SERVED: u8 = 64;
 
@@ -115,6 +117,13 @@ impl<D: Device> Port<D> {
         self.receives.extend(buffers.map(|buffer| Receive { id: 0, buffer }));
         self.capsules = Some(capsules);
         self.post_receives().map_err(|_| rdma::CreateError::Gone("the queue pair").into())
+    }
+
+    /// Bytes of a message that goes well with many others. On the soft provider those of one packet: packets of one size leave
+    /// in one batch, which the short second packet of a longer message would cut. Hardware does not care.
+    pub(crate) fn one_packet_bytes(&self) -> u32 {
+        let info = self.device.info();
+        if info.provider == SOFT { info.mtu.bytes() } else { u32::MAX }
     }
 
     /// The queue pair that is connected or connecting.

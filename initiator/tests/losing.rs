@@ -5,7 +5,7 @@ mod small_target;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use block::{
@@ -290,6 +290,14 @@ fn small_writes_travel_in_the_capsule() {
     assert_eq!(rig.pool.available(), chunks, "memory is back with the completion");
     assert_eq!(target.seen.in_capsule.load(Ordering::Relaxed), 20);
     assert_eq!(rig.value(1), 19);
+    let requests: Vec<_> = (0..8).map(|block| rig.write(block, 7)).collect();
+    rig.submit(requests);
+    assert!(rig.all(8).iter().all(|done| done.result.is_ok()));
+    assert_eq!(
+        target.seen.in_capsule.load(Ordering::Relaxed),
+        24,
+        "of many those that need two packets do not"
+    );
 }
 
 #[test]
@@ -321,20 +329,28 @@ fn a_namespace_changes_its_size_and_goes_under_load() {
 fn queues_of_several_threads_all_come_back() {
     let target = SmallTarget::start("127.95.0.11", &open_device("mem:4MiB?bs=4096"));
     let device = open(&target.uri("&queues=4"));
+    let (seen, everybody) = (AtomicU64::new(0), 4);
     std::thread::scope(|scope| {
-        for thread in 0..4u64 {
-            let (device, faults) = (Arc::clone(&device), Arc::clone(&target.faults));
+        for thread in 0..everybody {
+            let (device, faults, seen) = (Arc::clone(&device), Arc::clone(&target.faults), &seen);
             scope.spawn(move || {
                 let mut rig = Rig::new(&device, 16);
-                for round in 0..60u8 {
-                    if thread == 0 && round % 20 == 10 {
+                let (mut round, mut has_told) = (0u8, false);
+                let end = rig.clock.now().after(2 * PATIENCE);
+                while seen.load(Ordering::Acquire) < everybody {
+                    assert!(rig.clock.now() < end, "every queue loses its association and gets another");
+                    round = round.wrapping_add(1);
+                    if thread == 0 && round % 32 == 10 {
                         faults.drop_io.store(true, Ordering::Release);
                     }
-                    let block = thread * 100 + u64::from(round);
+                    let block = thread * 256 + u64::from(round);
                     assert_eq!(rig.result(rig.write(block, round)), Ok(()));
                     assert_eq!(rig.value(block), round);
+                    if !has_told && rig.saw(began_anew) {
+                        has_told = true;
+                        seen.fetch_add(1, Ordering::AcqRel);
+                    }
                 }
-                assert!(rig.saw(began_anew));
             });
         }
     });
