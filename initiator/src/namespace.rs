@@ -21,6 +21,9 @@ use crate::shared::{Message, Phase, View};
 /// Deepest queue: what does not fit the wire waits in it.
 const QUEUE_DEPTH_MAX: u32 = 65_536;
 
+/// What a device that was opened for reading does not do.
+const CHANGING: Abilities = Abilities::WRITE.union(Abilities::WRITE_ZEROES).union(Abilities::DISCARD);
+
 /// The namespace that was opened, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
@@ -42,7 +45,7 @@ impl Shape {
         let limits =
             Limits { segments_max: 1, seam_alignment: geometry.block_size.bytes(), ..geometry.limits };
         let abilities = match access {
-            Access::Read => abilities.difference(Abilities::WRITE),
+            Access::Read => abilities.difference(CHANGING),
             Access::ReadWrite => *abilities,
         };
         Self { geometry: Geometry { limits, ..*geometry }, abilities }

@@ -25,6 +25,8 @@ pub(crate) const CAPSULE_BYTES: u32 = 128;
 pub(crate) const COMPLETIONS_PER_POLL: usize = 256;
 /// Queue pairs of an endpoint at once: the one that is used, and some that are being taken down.
 const QUEUE_PAIRS_MAX: u32 = 4;
+/// Entries of the admin queue.
+const ADMIN_ENTRIES: u16 = 32;
 /// The provider whose packets cost us system calls.
 const SOFT: &str = "soft";
 /// READs of the controller that we serve at once; cut to what the device can do.
@@ -74,7 +76,7 @@ impl<D: Device> Port<D> {
     pub(crate) fn new(device: &Arc<D>, entries_max: u16) -> Result<Self, ConnectError> {
         let options = EndpointOptions {
             queue_pairs_max: QUEUE_PAIRS_MAX,
-            completions_max: 4 * (u32::from(entries_max) + 1),
+            completions_max: 4 * (u32::from(entries_max.max(ADMIN_ENTRIES)) + 1),
         };
         Ok(Self {
             device: Arc::clone(device),

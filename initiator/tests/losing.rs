@@ -376,6 +376,21 @@ fn a_thread_that_does_not_poll_delays_nobody() {
 }
 
 #[test]
+fn a_namespace_that_was_opened_for_reading_is_not_changed() {
+    let target = SmallTarget::start("127.95.0.15", &open_device("mem:4MiB?bs=4096"));
+    let device = openers().open_text(&target.uri("&depth=1"), &OpenOptions::READ).unwrap();
+    let mut rig = Rig::new(&device, 8);
+    assert_eq!(rig.value(1), 0);
+    let commands = target.seen.commands.load(Ordering::Relaxed);
+    assert_eq!(rig.result(rig.write(1, 9)), Err(IoError::ReadOnly));
+    for op in [Op::Discard, Op::WriteZeroes { fua: false, may_unmap: true }] {
+        let request = Request::new(op, BlockRange::new(Lba(1), 1), ScatterList::default());
+        assert_eq!(rig.result(request), Err(IoError::ReadOnly));
+    }
+    assert_eq!(target.seen.commands.load(Ordering::Relaxed), commands);
+}
+
+#[test]
 fn what_cannot_be_attached_is_told_at_once_and_in_words() {
     let target = SmallTarget::start("127.95.0.13", &open_device("mem:4MiB?bs=4096"));
     let uri = target.uri("");
