@@ -9,9 +9,10 @@ use nvme_spec::sqe::SQE_BYTES;
 use super::buffers::{Buffers, Class, Need};
 use super::counters::Gauges;
 use super::devices::Devices;
+use super::shares::Shares;
 use super::waiting::{Ticket, Turn, Waiting};
 use crate::engine::BufferOptions;
-use crate::hub::{ConnectionId, ExportSlot, HostSlot, Hub};
+use crate::hub::{ConnectionId, ExportSlot, Hub};
 
 /// Bytes on their way from hosts' memory, bounded: half of the bound for each class of chunks, so that neither keeps the other
 /// from its turn.
@@ -57,6 +58,7 @@ pub(super) struct Core {
     pub(super) buffers: Buffers,
     pub(super) devices: Devices,
     pub(super) reads: ReadBudget,
+    pub(super) shares: Shares,
     pub(super) gauges: Arc<Gauges>,
     /// By class.
     waiting: [Waiting; 2],
@@ -89,6 +91,7 @@ impl Core {
             hub,
             buffers,
             devices: Devices::default(),
+            shares: Shares::default(),
             reads: ReadBudget::new(options.read_bytes),
             waiting: Default::default(),
             full: Vec::new(),
@@ -112,6 +115,7 @@ impl Core {
     pub(super) fn take_now(&mut self, ticket: &Ticket) -> Option<ScatterList> {
         let is_free = self.waiting[ticket.need.class.index()].is_empty()
             && self.is_within_share(ticket)
+            && self.is_within_hosts_share(ticket)
             && self.reads_have_room(ticket)
             && self.buffers.has(ticket.need);
         if is_free { self.take(ticket) } else { None }
@@ -119,15 +123,20 @@ impl Core {
 
     /// Waits for memory.
     #[cold]
-    pub(super) fn wait(&mut self, host: HostSlot, ticket: Ticket) {
+    pub(super) fn wait(&mut self, ticket: Ticket) {
         self.gauges.waited.add(1);
-        self.waiting[ticket.need.class.index()].push(host, ticket);
+        self.waiting[ticket.need.class.index()].push(ticket);
     }
 
     #[inline]
     fn is_within_share(&self, ticket: &Ticket) -> bool {
         let need = ticket.need;
         self.devices.is_within_share(ticket.export, need, self.buffers.chunks(need.class))
+    }
+
+    #[inline]
+    fn is_within_hosts_share(&self, ticket: &Ticket) -> bool {
+        self.shares.is_within(ticket.host, ticket.need, self.buffers.chunks(ticket.need.class))
     }
 
     #[inline]
@@ -143,6 +152,7 @@ impl Core {
         if let Some(queue) = self.devices.get_mut(ticket.export) {
             queue.hold(ticket.need);
         }
+        self.shares.hold(ticket.host, ticket.need);
         Some(list)
     }
 
@@ -165,7 +175,13 @@ impl Core {
         let mut full = std::mem::take(&mut self.full);
         full.clear();
         let mut are_reads_full = false;
+        // Those of one host follow each other.
+        let mut full_host = None;
         let next = waiting.next(|ticket| {
+            if full_host == Some(ticket.host) || !self.is_within_hosts_share(ticket) {
+                full_host = Some(ticket.host);
+                return Turn::PassedOver;
+            }
             if full.contains(&ticket.export) || !self.is_within_share(ticket) {
                 full.push(ticket.export);
                 return Turn::PassedOver;

@@ -11,6 +11,7 @@ mod devices;
 mod port;
 mod receives;
 mod run;
+mod shares;
 mod station;
 #[cfg(test)]
 mod testing;

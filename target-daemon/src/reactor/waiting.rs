@@ -17,6 +17,7 @@ pub(super) struct Ticket {
     /// The command's slot in its queue.
     pub(super) slot: u16,
     pub(super) export: ExportSlot,
+    pub(super) host: HostSlot,
     pub(super) need: Need,
     /// Whether the data is to be read from the host's memory.
     pub(super) is_from_host: bool,
@@ -65,10 +66,10 @@ impl Waiting {
     }
 
     /// Joins the queue.
-    pub(super) fn push(&mut self, host: HostSlot, ticket: Ticket) {
+    pub(super) fn push(&mut self, ticket: Ticket) {
         self.tickets += 1;
-        let index = self.hosts.iter().position(|known| known.slot == host).unwrap_or_else(|| {
-            self.hosts.push_back(Host { slot: host, lanes: VecDeque::new() });
+        let index = self.hosts.iter().position(|known| known.slot == ticket.host).unwrap_or_else(|| {
+            self.hosts.push_back(Host { slot: ticket.host, lanes: VecDeque::new() });
             self.hosts.len() - 1
         });
         let lanes = &mut self.hosts[index].lanes;
@@ -144,8 +145,9 @@ mod tests {
         (0..4).map(|_| ConnectionId { port: 0, handle: slots.insert(()).unwrap() }).collect()
     }
 
-    fn ticket(connection: usize, slot: u16, export: u32) -> Ticket {
+    fn ticket(host: u32, connection: usize, slot: u16, export: u32) -> Ticket {
         Ticket {
+            host: HostSlot(host),
             connection: connections()[connection],
             slot,
             export: ExportSlot(export),
@@ -162,11 +164,11 @@ mod tests {
     fn hosts_take_turns_and_each_is_served_in_order() {
         let mut waiting = Waiting::default();
         for slot in 0..6 {
-            waiting.push(HostSlot(1), ticket(0, slot, 0));
+            waiting.push(ticket(1, 0, slot, 0));
         }
-        waiting.push(HostSlot(2), ticket(1, 10, 0));
-        waiting.push(HostSlot(3), ticket(2, 20, 0));
-        waiting.push(HostSlot(2), ticket(1, 11, 0));
+        waiting.push(ticket(2, 1, 10, 0));
+        waiting.push(ticket(3, 2, 20, 0));
+        waiting.push(ticket(2, 1, 11, 0));
         assert_eq!(all(&mut waiting), [0, 10, 20, 1, 11, 2, 3, 4, 5]);
         assert!(waiting.is_empty() && waiting.hosts.is_empty());
     }
@@ -175,18 +177,18 @@ mod tests {
     fn a_hosts_devices_take_turns() {
         let mut waiting = Waiting::default();
         for slot in 0..3 {
-            waiting.push(HostSlot(1), ticket(0, slot, 0));
+            waiting.push(ticket(1, 0, slot, 0));
         }
-        waiting.push(HostSlot(1), ticket(0, 10, 1));
+        waiting.push(ticket(1, 0, 10, 1));
         assert_eq!(all(&mut waiting), [0, 10, 1, 2]);
     }
 
     #[test]
     fn one_that_is_passed_over_holds_nobody_up_and_keeps_its_place() {
         let mut waiting = Waiting::default();
-        waiting.push(HostSlot(1), ticket(0, 0, 7));
-        waiting.push(HostSlot(1), ticket(0, 1, 8));
-        waiting.push(HostSlot(2), ticket(1, 2, 8));
+        waiting.push(ticket(1, 0, 0, 7));
+        waiting.push(ticket(1, 0, 1, 8));
+        waiting.push(ticket(2, 1, 2, 8));
         let full = |ticket: &Ticket| {
             if ticket.export == ExportSlot(7) { Turn::PassedOver } else { Turn::Granted }
         };
@@ -198,8 +200,8 @@ mod tests {
     #[test]
     fn one_for_which_there_is_too_little_memory_is_the_next() {
         let mut waiting = Waiting::default();
-        waiting.push(HostSlot(1), ticket(0, 0, 0));
-        waiting.push(HostSlot(2), ticket(1, 1, 0));
+        waiting.push(ticket(1, 0, 0, 0));
+        waiting.push(ticket(2, 1, 1, 0));
         let too_little = |ticket: &Ticket| if ticket.slot == 0 { Turn::HoldsUp } else { Turn::Granted };
         assert_eq!(waiting.next(too_little), None);
         assert_eq!(all(&mut waiting), [0, 1]);
@@ -208,12 +210,12 @@ mod tests {
     #[test]
     fn a_connection_and_a_device_can_be_forgotten() {
         let mut waiting = Waiting::default();
-        waiting.push(HostSlot(1), ticket(0, 0, 0));
-        waiting.push(HostSlot(1), ticket(1, 1, 0));
-        waiting.push(HostSlot(2), ticket(2, 2, 5));
+        waiting.push(ticket(1, 0, 0, 0));
+        waiting.push(ticket(1, 1, 1, 0));
+        waiting.push(ticket(2, 2, 2, 5));
         waiting.forget(connections()[0]);
         assert_eq!(waiting.len(), 2);
-        assert_eq!(waiting.forget_export(ExportSlot(5)), [ticket(2, 2, 5)]);
+        assert_eq!(waiting.forget_export(ExportSlot(5)), [ticket(2, 2, 2, 5)]);
         assert_eq!(all(&mut waiting), [1]);
     }
 }

@@ -225,6 +225,40 @@ fn a_host_that_takes_no_responses_does_not_fill_memory() {
 }
 
 #[test]
+fn a_host_that_is_frozen_does_not_hold_all_memory() {
+    let (engine, to) = engine("127.0.81.30", 1, buffers());
+    export(&engine, 1, &open("mem:16MiB?bs=4096"));
+    let mut frozen = Host::new("127.0.81.31", "nqn.2014-08.org.example:frozen");
+    let admin = frozen.attach_to(to, SUBSYSTEM, 0).unwrap();
+    let queue = frozen.io_queue(to, SUBSYSTEM, admin, 1, 32);
+    let mut host = Host::new("127.0.81.32", "nqn.2014-08.org.example:lively");
+    let admin = host.attach_to(to, SUBSYSTEM, 0).unwrap();
+    let lively = host.io_queue(to, SUBSYSTEM, admin, 1, 32);
+    for _ in 0..20 {
+        begin_read(&mut frozen, queue, 1, 256);
+    }
+    // The commands leave, and nothing is taken any more.
+    frozen.turn();
+    host.wait_for("shortage", |_| (engine.status().reactors[0].waiting > 0).then_some(()));
+    for _ in 0..5 {
+        let cid = begin_read(&mut host, lively, 1, 256);
+        assert_eq!(host.answer(lively.queue_pair).cid(), cid);
+    }
+    // Numbers are at most a tenth of a second old.
+    let end = host.now().after(Duration::from_millis(300));
+    while host.now() < end {
+        host.turn();
+    }
+    let status = engine.status();
+    assert!(status.reactors[0].waiting > 0, "the frozen one still has what it has");
+    assert_eq!(status.reactors[0].connections, 4);
+    // It thaws, or it counts as lost: nothing is left of it.
+    frozen.vanish(queue);
+    frozen.turn();
+    all_is_back(&mut host, &engine);
+}
+
+#[test]
 fn connections_without_a_connect_are_closed_in_the_end() {
     let (engine, to) = engine("127.0.81.12", 1, buffers());
     let mut host = Host::new("127.0.81.13", "nqn.2014-08.org.example:mute");

@@ -110,6 +110,7 @@ impl Connection {
                 self.out.respond(&response);
             }
             Joined::Io { queue, response, host, view, cells } => {
+                core.shares.joined(host);
                 self.stage = Stage::Io(Box::new(IoLane::new(self.id, queue, host, view, cells)));
                 self.joined(data);
                 self.out.respond(&response);

@@ -118,7 +118,7 @@ const RESPONSE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Responses that have not reached the host, in multiples of the queue's entries. A host that keeps to the rules has one for each
 /// entry, but for those whose arrival this side does not know of yet.
-const RESPONSES_MAX_FACTOR: u32 = 2;
+const RESPONSES_MAX_FACTOR: usize = 2;
 
 impl Connection {
     /// A connection that was accepted.
@@ -200,7 +200,7 @@ impl Connection {
         receives: &mut Receives,
         message: Message,
     ) -> Result<(), End> {
-        if self.out.unfinished() > RESPONSES_MAX_FACTOR * (u32::from(self.arrival.request.host_sends) + 1) {
+        if self.out.unfinished() > RESPONSES_MAX_FACTOR * (usize::from(self.arrival.request.host_sends) + 1) {
             receives.give_back(message.kind, message.buffer);
             return Err(End::Deaf);
         }
@@ -251,7 +251,11 @@ impl Connection {
     #[inline]
     pub(super) fn handle_sent(&mut self, core: &mut Core, id: WorkId) -> Result<(), End> {
         match id {
-            WorkId::Response => self.out.finished(),
+            WorkId::Response => {
+                if let (Some(held), Stage::Io(lane)) = (self.out.finished(), &self.stage) {
+                    core.shares.let_go(lane.host(), held);
+                }
+            }
             WorkId::LastResponse => return Err(End::Disconnected),
             WorkId::Write | WorkId::Read(_) => {}
         }
@@ -323,9 +327,10 @@ impl Connection {
 
     /// The queue pair is destroyed: nothing more comes in or goes out.
     pub(super) fn lost(&mut self, core: &mut Core) {
-        self.out = Outgoing::default();
+        let unsent = self.out.give_up();
         match std::mem::replace(&mut self.stage, Stage::Gone) {
             Stage::Io(mut lane) => {
+                unsent.for_each(|held| core.shares.let_go(lane.host(), held));
                 core.forget(self.id);
                 lane.lost(core);
                 self.stage = Stage::Draining(lane);
@@ -338,12 +343,13 @@ impl Connection {
     }
 
     /// Tells the target when nothing of a queue is in flight any more.
-    fn settle(&mut self, core: &Core) {
+    fn settle(&mut self, core: &mut Core) {
         if let Stage::Draining(lane) = &self.stage
             && lane.in_flight() == 0
         {
-            let (key, queue) = (lane.controller(), lane.queue());
+            let (key, queue, host) = (lane.controller(), lane.queue(), lane.host());
             self.stage = Stage::Gone;
+            core.shares.left(host);
             core.hub.queue_gone(key, queue);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::reactor::buffers::Need;
 use dma::ScatterList;
 use nvmf::controller::KeyedMemory;
 use nvmf::wire::ResponseCapsule;
@@ -51,8 +52,9 @@ pub(in crate::reactor) struct Outgoing {
     work: VecDeque<SendWork>,
     /// To be put behind it at the end of the turn.
     responses: VecDeque<SendWork>,
-    /// Responses that are queued or posted and have not completed.
-    unfinished: u32,
+    /// What each response that is queued or posted and has not completed lets go of, in order: chunks of the data that goes
+    /// before it.
+    unfinished: VecDeque<Option<Need>>,
     /// Responses that have completed: moves while the host takes them.
     finished: u64,
 }
@@ -63,7 +65,7 @@ impl Outgoing {
         Self {
             work: VecDeque::with_capacity(2 * entries),
             responses: VecDeque::with_capacity(entries),
-            unfinished: 0,
+            unfinished: VecDeque::with_capacity(entries),
             finished: 0,
         }
     }
@@ -81,14 +83,14 @@ impl Outgoing {
     }
 
     /// Whether all responses have reached the host.
-    pub(in crate::reactor) const fn is_finished(&self) -> bool {
-        self.unfinished == 0
+    pub(in crate::reactor) fn is_finished(&self) -> bool {
+        self.unfinished.is_empty()
     }
 
     /// Responses that have not reached the host.
     #[inline]
-    pub(in crate::reactor) const fn unfinished(&self) -> u32 {
-        self.unfinished
+    pub(in crate::reactor) fn unfinished(&self) -> usize {
+        self.unfinished.len()
     }
 
     /// Counts responses that have reached the host.
@@ -96,29 +98,40 @@ impl Outgoing {
         self.finished
     }
 
-    /// A response has completed.
+    /// A response has completed: what the host no longer holds with it.
     #[inline]
-    pub(in crate::reactor) const fn finished(&mut self) {
-        self.unfinished = self.unfinished.saturating_sub(1);
+    pub(in crate::reactor) fn finished(&mut self) -> Option<Need> {
         self.finished = self.finished.wrapping_add(1);
+        self.unfinished.pop_front().flatten()
+    }
+
+    /// Nothing will complete any more: what the host no longer holds.
+    pub(in crate::reactor) fn give_up(&mut self) -> impl Iterator<Item = Need> {
+        std::mem::take(self).unfinished.into_iter().flatten()
     }
 
     /// A response. Its completion lets go of the data that went before it.
     #[inline]
     pub(in crate::reactor) fn respond(&mut self, response: &ResponseCapsule) {
-        self.push_response(response, WorkId::Response);
+        self.push_response(response, WorkId::Response, None);
+    }
+
+    /// The response behind data in so many chunks.
+    #[inline]
+    pub(in crate::reactor) fn respond_behind(&mut self, response: &ResponseCapsule, held: Option<Need>) {
+        self.push_response(response, WorkId::Response, held);
     }
 
     /// The response after which the connection is closed.
     pub(in crate::reactor) fn respond_last(&mut self, response: &ResponseCapsule) {
-        self.push_response(response, WorkId::LastResponse);
+        self.push_response(response, WorkId::LastResponse, None);
     }
 
     #[inline]
-    fn push_response(&mut self, response: &ResponseCapsule, id: WorkId) {
+    fn push_response(&mut self, response: &ResponseCapsule, id: WorkId, held: Option<Need>) {
         let Some(inline) = InlineData::new(&response.to_bytes()) else { unreachable!("16 bytes fit") };
         let op = response.invalidate.map_or(SendOp::Send, |key| SendOp::SendInvalidate(RemoteKey(key)));
-        self.unfinished += 1;
+        self.unfinished.push_back(held);
         self.responses.push_back(SendWork {
             id: id.pack(),
             op,
@@ -161,6 +174,7 @@ const fn remote(memory: KeyedMemory, offset: u64) -> RemoteMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::buffers::Class;
     use nvme_spec::{CommandId, Cqe, QueueId, Status};
 
     fn response(cid: u16, invalidate: Option<u32>) -> ResponseCapsule {
@@ -173,7 +187,8 @@ mod tests {
         let mut outgoing = Outgoing::default();
         for cid in 0..3 {
             outgoing.write(memory, ScatterList::default(), false);
-            outgoing.respond(&response(cid, Some(7)));
+            let held = Need { class: Class::Small, chunks: 1, bytes: 512 + u32::from(cid) };
+            outgoing.respond_behind(&response(cid, Some(7)), Some(held));
         }
         outgoing.read(memory, ScatterList::default(), 0x1234);
         let remote = RemoteMemory { address: 0x1000, key: RemoteKey(7) };
@@ -181,7 +196,8 @@ mod tests {
         let (write, send) = (SendOp::Write(remote), SendOp::SendInvalidate(RemoteKey(7)));
         assert_eq!(ops, [write, write, write, SendOp::Read(remote), send, send, send]);
         assert_eq!(WorkId::unpack(outgoing.batch()[3].id), WorkId::Read(0x1234));
-        (0..3).for_each(|_| outgoing.finished());
+        let held: Vec<u32> = (0..3).map(|_| outgoing.finished().unwrap().bytes).collect();
+        assert_eq!(held, [512, 513, 514], "in the order of the responses");
         assert!(outgoing.is_finished());
     }
 

@@ -384,6 +384,7 @@ fn every_event_in_every_state_leaves_nothing_behind() {
             others.into_iter().for_each(|mut other| other.lost(&mut rig.core));
             assert!(connection.is_gone(), "state {state}, event {event}");
             assert!(rig.is_all_memory_back(), "state {state}, event {event}");
+            assert_eq!(rig.core.shares.in_all(), (0, 0), "state {state}, event {event}");
             assert_eq!(rig.core.hub.status().controllers, [], "state {state}, event {event}");
         }
     }

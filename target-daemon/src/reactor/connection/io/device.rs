@@ -7,6 +7,7 @@ use nvmf::controller::Transfer;
 use super::command::{Capsule, Step, Tag, slot_number};
 use super::{IoLane, Outgoing};
 use crate::hub::ExportSlot;
+use crate::reactor::buffers::Need;
 use crate::reactor::core::Core;
 
 /// Bytes of the ranges of the largest Dataset Management.
@@ -50,7 +51,8 @@ impl IoLane {
             Err(_) => Err(self.queue.complete_transfer_failed(slot)),
         };
         if let Err(response) = parsed {
-            self.release(core, index);
+            let held = self.release(core, index);
+            self.let_go(core, held);
             out.respond(&response);
         } else if ranges.is_empty() {
             self.finish(core, index, ScatterList::default(), Some(out));
@@ -101,17 +103,32 @@ impl IoLane {
             device.cells.ended(command.op, command.bytes.into(), latency_ns, result.is_ok());
         }
         let response = self.queue.complete(slot, result);
-        self.release(core, index);
-        let Some(out) = out else { return };
-        if let (Transfer::ToHost(memory), Ok(())) = (transfer, result) {
-            out.write(memory, data, false);
+        let held = self.release(core, index);
+        match (out, transfer, result) {
+            (Some(out), Transfer::ToHost(memory), Ok(())) => {
+                out.write(memory, data, false);
+                out.respond_behind(&response, held);
+            }
+            (out, _, _) => {
+                self.let_go(core, held);
+                if let Some(out) = out {
+                    out.respond(&response);
+                }
+            }
         }
-        out.respond(&response);
     }
 
-    /// A command no longer holds anything.
+    /// The host no longer holds chunks.
     #[inline]
-    fn release(&mut self, core: &mut Core, index: usize) {
+    fn let_go(&self, core: &mut Core, held: Option<Need>) {
+        if let Some(need) = held {
+            core.shares.let_go(self.host, need);
+        }
+    }
+
+    /// A command no longer holds anything, but its data: that is the host's until it is let go.
+    #[inline]
+    fn release(&mut self, core: &mut Core, index: usize) -> Option<Need> {
         let command = &mut self.commands[index];
         if let Some(device) = core.devices.get_mut(command.export) {
             device.commands -= 1;
@@ -124,8 +141,8 @@ impl IoLane {
         }
         command.step = Step::Free;
         command.slot = None;
-        command.held = None;
         command.capsule = Capsule::No;
+        command.held.take()
     }
 
     /// The connection is gone: commands that no device works on end. The target counts them as answered.
@@ -140,7 +157,8 @@ impl IoLane {
             if let Some(slot) = command.slot {
                 self.queue.complete_transfer_failed(slot);
             }
-            self.release(core, index);
+            let held = self.release(core, index);
+            self.let_go(core, held);
         }
     }
 

@@ -54,12 +54,13 @@ impl IoLane {
             connection: self.connection,
             slot: slot_number(index),
             export: command.export,
+            host: self.host,
             need: core.buffers.need(command.bytes),
             is_from_host: matches!(command.transfer, Transfer::FromHost(_)),
         };
         match core.take_now(&ticket) {
             Some(data) => self.granted(core, ticket.slot, data, out),
-            None => core.wait(self.host, ticket),
+            None => core.wait(ticket),
         }
     }
 

@@ -54,6 +54,11 @@ impl IoLane {
         self.queue.id()
     }
 
+    /// Whose it is.
+    pub(super) const fn host(&self) -> HostSlot {
+        self.host
+    }
+
     /// Commands that were taken and are not answered.
     pub(super) const fn in_flight(&self) -> u16 {
         self.queue.in_flight()
