@@ -82,7 +82,10 @@ fn a_target_is_asked_in_nvme_clis_words() {
 
     let log = text(&["discover", address]);
     assert!(log.starts_with("\nDiscovery Log Number of Records 2, Generation counter "), "{log}");
-    assert!(log.contains("subtype: nvme subsystem\ntreq:    "), "{log}");
+    assert!(
+        log.contains("subtype: nvme subsystem\ntreq:    not specified, sq flow control disable supported\n"),
+        "{log}"
+    );
     assert!(log.contains(&format!("\nsubnqn:  {nqn}\ntraddr:  {address}\n")), "{log}");
     assert_eq!(text(&["discover", "-t", "rdma", "-a", address, "-s", "4420"]), log);
     let records = json(&["discover", address]);

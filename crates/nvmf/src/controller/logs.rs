@@ -120,8 +120,8 @@ fn entry(nqn: &Nqn, subtype: SubsystemType, (portid, address): (u16, SocketAddr)
         trtype: TransportType::RDMA,
         adrfam: if matches!(ip, IpAddr::V4(_)) { AddressFamily::IPV4 } else { AddressFamily::IPV6 },
         subtype,
-        treq: TransportRequirements::SECURE_CHANNEL_NOT_REQUIRED
-            | TransportRequirements::SQ_FLOW_CONTROL_DISABLE,
+        // Of secure channels nothing is said, as nvmet does: nvme-cli has no word for "not required" beside the other bit.
+        treq: TransportRequirements::SQ_FLOW_CONTROL_DISABLE,
         portid,
         cntlid: ControllerId::DYNAMIC,
         asqsz: ADMIN_QUEUE_ENTRIES_MIN,
