@@ -69,6 +69,8 @@ impl Interest {
 pub struct Sleeper {
     epoll: OwnedFd,
     signal: Arc<Signal>,
+    /// What ended the last sleep, at most [`EVENTS_MAX`].
+    ready: Vec<u64>,
 }
 
 /// Wakes a [`Sleeper`] from any thread.
@@ -93,7 +95,7 @@ impl Sleeper {
         epoll::add(&epoll, &eventfd, epoll::EventData::new_u64(WAKER), epoll::EventFlags::IN)
             .map_err(create)?;
         let signal = Arc::new(Signal { eventfd, called: AtomicBool::new(false) });
-        Ok(Self { epoll, signal })
+        Ok(Self { epoll, signal, ready: Vec::with_capacity(EVENTS_MAX) })
     }
 
     /// Lets a descriptor end sleeps when it is readable, until it is closed or [`Self::remove`]d.
@@ -103,7 +105,7 @@ impl Sleeper {
 
     /// As [`Self::add`], for what is asked for.
     pub fn add_for(&mut self, descriptor: RawFd, interest: Interest) -> Result<(), SleepError> {
-        let mark = epoll::EventData::new_u64(u64::from(descriptor.unsigned_abs()));
+        let mark = epoll::EventData::new_u64(mark_of(descriptor));
         with_borrowed(descriptor, |fd| epoll::add(&self.epoll, fd, mark, interest.flags()))
     }
 
@@ -119,20 +121,29 @@ impl Sleeper {
     }
 
     /// Sleeps until a descriptor is readable, the waker was called, a signal came, or the time is `until`. The caller
-    /// then polls everything: why a sleep ended is not told.
+    /// then polls everything, or what [`Self::has_woken`] names.
     pub fn sleep_until(&mut self, now: Timestamp, until: Timestamp) -> Result<(), SleepError> {
         let timeout = timespec(until.ns_since(now));
         let timeout = if until == Timestamp::NEVER { None } else { Some(&timeout) };
         let mut events = [const { MaybeUninit::uninit() }; EVENTS_MAX];
+        self.ready.clear();
         let events = match epoll::wait(&self.epoll, &mut events, timeout) {
             Ok((events, _)) => events,
             Err(Errno::INTR) => return Ok(()),
             Err(error) => return Err(SleepError::Wait(error.into())),
         };
-        if events.iter().any(|event| event.data.u64() == WAKER) {
+        self.ready.extend(events.iter().map(|event| event.data.u64()));
+        if self.ready.contains(&WAKER) {
             self.signal.clear();
         }
         Ok(())
+    }
+
+    /// Whether a descriptor ended the last sleep, or may have: when very many did, not all of them are known.
+    #[inline]
+    #[must_use]
+    pub fn has_woken(&self, descriptor: RawFd) -> bool {
+        self.ready.len() == EVENTS_MAX || self.ready.contains(&mark_of(descriptor))
     }
 }
 
@@ -166,6 +177,11 @@ impl Signal {
         let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
         self.called.swap(false, Ordering::AcqRel);
     }
+}
+
+/// What a descriptor goes by among the events.
+fn mark_of(descriptor: RawFd) -> u64 {
+    u64::from(descriptor.unsigned_abs())
 }
 
 fn timespec(nanoseconds: u64) -> Timespec {
@@ -218,13 +234,17 @@ mod tests {
         let mut sleeper = Sleeper::new().unwrap();
         let ready = eventfd(1, EventfdFlags::NONBLOCK).unwrap();
         sleeper.add(ready.as_raw_fd()).unwrap();
+        let silent = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        sleeper.add(silent.as_raw_fd()).unwrap();
         for _ in 0..2 {
             sleeper.sleep_until(soon().1, Timestamp::NEVER).unwrap();
+            assert!(sleeper.has_woken(ready.as_raw_fd()) && !sleeper.has_woken(silent.as_raw_fd()));
         }
         sleeper.remove(ready.as_raw_fd()).unwrap();
         let (clock, now) = soon();
         sleeper.sleep_until(now, now.after(Duration::from_millis(1))).unwrap();
         assert!(clock.now().since(now) >= Duration::from_millis(1));
+        assert!(!sleeper.has_woken(ready.as_raw_fd()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod change;
 mod cover;
 mod durability;
 mod job;
+mod notes;
 mod refusals;
 mod survey;
 #[cfg(test)]
@@ -18,15 +19,15 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use block::{
-    Abilities, BlockDevice, BlockQueue, Completion, Event, Geometry, IoError, Op, OpenQueueError,
-    QueueOptions, Request, SplitDevice, Timestamp, Wait, WakeMode, Waker, WriteCache,
+    Abilities, BlockDevice, BlockQueue, Completion, Geometry, Op, OpenQueueError, QueueOptions, Request,
+    SplitDevice, Timestamp, Wait, WakeMode, Waker,
 };
 use dma::Segment;
 
 use super::ServerError;
-use super::counters::{Counters, add};
+use super::counters::Counters;
 use super::slab::Slab;
-use crate::nbd::command::{Command, Refusal, Span};
+use crate::nbd::command::{Command, Refusal};
 use crate::nbd::export::Export;
 use crate::nbd::ranges::Ranges;
 use crate::nbd::wire::Errno;
@@ -40,9 +41,6 @@ use survey::Surveyor;
 
 /// Bytes of the zeroes that are written again and again for a device that cannot zero.
 const ZEROES_BYTES: u64 = 128 << 10;
-
-/// Errors of the device that are told one by one.
-const FAILURES_TOLD_MAX: u32 = 16;
 
 /// What happened to the device that the server has to act upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,17 +247,6 @@ impl Engine {
         }
     }
 
-    fn note_failure(&mut self, id: u32, error: IoError) {
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        if self.failures_told < FAILURES_TOLD_MAX {
-            self.failures_told += 1;
-            let rest =
-                if self.failures_told == FAILURES_TOLD_MAX { " (more are counted, not told)" } else { "" };
-            tracing::warn!("{}: {:?}: {error}{rest}", self.export.description, job.order.command);
-        }
-        job.failure.get_or_insert(refusals::refusal(error));
-    }
-
     fn take_surveys(&mut self) -> bool {
         let mut any = false;
         while let Some((id, found)) = self.surveyor.as_mut().and_then(Surveyor::poll) {
@@ -298,87 +285,6 @@ impl Engine {
         if change_of(&command).is_some() {
             self.release_blocks(id);
         }
-    }
-
-    fn count(&self, command: &Command, has_failed: bool) {
-        let counters = &*self.counters;
-        let bytes = u64::from(span_of(command).bytes);
-        match command {
-            _ if has_failed => add(&counters.errors, 1),
-            Command::Read(_) => {
-                add(&counters.reads, 1);
-                add(&counters.read_bytes, bytes);
-            }
-            Command::Write { .. } => {
-                add(&counters.writes, 1);
-                add(&counters.written_bytes, bytes);
-            }
-            Command::Flush => add(&counters.flushes, 1),
-            Command::Trim { .. }
-            | Command::WriteZeroes { .. }
-            | Command::BlockStatus { .. }
-            | Command::Disconnect => {}
-        }
-    }
-
-    /// A command was refused before it was begun.
-    pub(super) fn count_refusal(&self) {
-        add(&self.counters.errors, 1);
-    }
-
-    /// Data was copied.
-    #[inline]
-    pub(super) fn count_copied(&self, bytes: u64) {
-        add(&self.counters.copied_bytes, bytes);
-    }
-
-    fn note_unaligned(&mut self, command: &Command) {
-        add(&self.counters.unaligned, 1);
-        if !self.has_warned {
-            self.has_warned = true;
-            let Span { offset, bytes } = span_of(command);
-            tracing::warn!(
-                "{}: a client's command of {bytes} bytes at {offset} does not begin and end at blocks of {} bytes: such \
-                 writes cost a read besides (said once)",
-                self.export.description,
-                self.export.block_size.bytes()
-            );
-        }
-    }
-
-    fn on_event(&mut self, event: Event) {
-        let device = &self.export.description;
-        match event {
-            Event::IncarnationChanged(_) => {
-                let is_volatile = self.geometry.write_cache == WriteCache::Volatile;
-                if is_volatile && self.durability.note_loss() {
-                    tracing::warn!(
-                        "{device}: it began anew: writes that were acknowledged and that no flush covered may be lost; each \
-                         client's next flush will fail"
-                    );
-                } else {
-                    tracing::info!("{device}: it began anew; nothing that was acknowledged is lost");
-                }
-            }
-            Event::Resized(geometry) => self.resize(geometry),
-            Event::MediaErrors(errors) => tracing::warn!("{device}: {errors} media errors so far"),
-            Event::HealthWarning(warning) => tracing::warn!("{device}: its health: {warning:?}"),
-            Event::Removed => {
-                tracing::warn!("{device}: it is gone");
-                self.end = Some(DeviceEnd::Removed);
-            }
-        }
-    }
-
-    /// Clients have no way to learn of another size, but those that come from now on are told.
-    fn resize(&mut self, geometry: Geometry) {
-        if geometry.block_size != self.geometry.block_size {
-            self.end = Some(DeviceEnd::Reformatted);
-            return;
-        }
-        self.geometry = geometry;
-        self.export.bytes = u64::try_from(geometry.bytes()).unwrap_or(self.export.bytes);
-        tracing::info!("{}: it has {} bytes now", self.export.description, self.export.bytes);
     }
 
     /// The next command that has ended.

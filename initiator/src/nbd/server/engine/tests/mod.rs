@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use slow::{Knobs, SlowDevice, began_anew};
 
 use super::*;
+use crate::nbd::command::Span;
 use crate::nbd::wire::ExtentFlags;
 
 /// Turns that any command of these tests needs at most.

@@ -1,4 +1,7 @@
-//! The loop over clients and the device, and how it ends.
+//! The loop over clients and the device. [`arrivals`]: who is let in. [`ending`]: how it ends.
+
+mod arrivals;
+mod ending;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,12 +10,10 @@ use block::{BlockDevice, MonotonicClock, Sleeper, Timestamp, Wait, Waker};
 
 use super::client::Client;
 use super::clients::{ClientKey, Clients, MemoryLine};
-use super::counters::add;
-use super::engine::{Answer, DeviceEnd, Engine, Order};
+use super::engine::Engine;
 use super::listener::Listener;
 use super::spin::Spin;
 use super::{DEPTH, Poll, ServerError, ServerOptions, Shared, StopError};
-use crate::nbd::command::Command;
 use crate::nbd::export::Export;
 
 /// A busy thread looks for new clients this often, in turns. An idle one is woken.
@@ -25,27 +26,14 @@ const QUIET_TURNS_SKIPPED: u64 = 16;
 /// A client whose socket was found empty is asked again after so many busy turns, if no sleep tells of it before.
 const DRAINED_TURNS_SKIPPED: u64 = 4;
 
-/// Clients accepted in one turn.
-const ACCEPTS_PER_TURN: usize = 16;
-
 /// How long a client may hold memory and do nothing while others wait for it.
 const STALL_NS_MAX: u64 = 10_000_000_000;
 
 /// How often that is looked at.
 const STALL_TICK_NS: u64 = 1_000_000_000;
 
-/// How long commands that are under way may take when the server stops. The device's own deadlines are shorter, except that
-/// a remote one may be held until its target is back.
-const DRAIN_NS_MAX: u64 = 10_000_000_000;
-
 /// How long writes whose data is on its way may take then.
 const RECEIVE_NS_MAX: u64 = 1_000_000_000;
-
-/// How long the last flush may take.
-const FLUSH_NS_MAX: u64 = 30_000_000_000;
-
-/// How long clients may take to get their last replies, and to close.
-const PART_NS_MAX: u64 = 3_000_000_000;
 
 /// ```text
 ///   Serving ─ stop, device gone ─► Draining ─ all ended, or time ─► Flushing ─ flushed, or time ─► Parting ─► Done
@@ -80,6 +68,8 @@ pub(super) struct Reactor {
     turns: u64,
     has_slept: bool,
     has_warned_full: bool,
+    /// Nobody is accepted until then.
+    accepts_at: Option<Timestamp>,
     spin: Spin,
 }
 
@@ -114,6 +104,7 @@ impl Reactor {
             turns: 0,
             has_slept: true,
             has_warned_full: false,
+            accepts_at: None,
             spin: Spin::new(),
         })
     }
@@ -139,7 +130,9 @@ impl Reactor {
     fn turn(&mut self, now: Timestamp) -> bool {
         self.turns += 1;
         let mut happened = self.advance(now);
-        if self.has_slept || self.turns.is_multiple_of(ACCEPT_TURNS) {
+        let is_due = self.turns.is_multiple_of(ACCEPT_TURNS);
+        let has_come = |listener: &Listener| self.sleeper.has_woken(listener.descriptor());
+        if is_due || (self.has_slept && self.listeners.iter().any(has_come)) {
             happened |= self.accept(now);
         }
         self.clients.keys(&mut self.keys);
@@ -155,12 +148,11 @@ impl Reactor {
         let looks_at_all = self.has_slept || self.turns.is_multiple_of(QUIET_TURNS_SKIPPED);
         let asks_again = self.poll == Poll::Always
             || self.spin.is_on()
-            || self.has_slept
             || self.turns.is_multiple_of(DRAINED_TURNS_SKIPPED);
         let mut happened = false;
         for key in &self.keys {
             let Some(client) = self.clients.get_mut(*key) else { continue };
-            if asks_again {
+            if asks_again || (self.has_slept && self.sleeper.has_woken(client.descriptor())) {
                 client.is_drained = false;
             }
             if client.quiet_turns >= QUIET_TURNS && !looks_at_all {
@@ -226,40 +218,6 @@ impl Reactor {
         self.shared.counters.clients.store(self.clients.len() as u64, Ordering::Relaxed);
     }
 
-    fn accept(&mut self, now: Timestamp) -> bool {
-        let mut any = false;
-        for index in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS_PER_TURN {
-                match self.listeners[index].accept() {
-                    Ok(None) => break,
-                    Ok(Some(Ok(socket))) => self.let_in(socket, now),
-                    Ok(Some(Err(stranger))) => {
-                        tracing::warn!("user {} was turned away: the socket is its owner's", stranger.uid);
-                    }
-                    Err(error) => {
-                        tracing::warn!("a client cannot be accepted: {error}");
-                        break;
-                    }
-                }
-                any = true;
-            }
-        }
-        any
-    }
-
-    fn let_in(&mut self, socket: std::os::fd::OwnedFd, now: Timestamp) {
-        if self.clients.len() >= self.clients_max {
-            if !self.has_warned_full {
-                self.has_warned_full = true;
-                tracing::warn!("a client was turned away: there are {} (said once)", self.clients_max);
-            }
-            return;
-        }
-        self.clients.insert(Client::new(socket, self.engine.losses(), now));
-        add(&self.shared.counters.accepted, 1);
-        self.count_clients();
-    }
-
     /// Spins, or sleeps until something can happen.
     fn wait(&mut self, now: Timestamp) -> Result<(), StopError> {
         if self.poll == Poll::Always || self.spin.looks_again(now) {
@@ -317,26 +275,7 @@ impl Reactor {
             Phase::Draining { .. } => now.after_ns(RECEIVE_NS_MAX),
             Phase::Flushing { until } | Phase::Parting { until } => until,
         };
-        clients.min(line).min(phase)
-    }
-
-    /// What time and the owner ask for. Whether anything happened.
-    fn advance(&mut self, now: Timestamp) -> bool {
-        if self.line.first().is_some() {
-            self.drop_stalled(now);
-        }
-        let before = self.phase;
-        match before {
-            Phase::Serving => self.look_for_end(now),
-            Phase::Draining { since } => self.drain(since, now),
-            Phase::Flushing { until } if now >= until => {
-                self.note(StopError::NotFlushed { reason: "it took too long" });
-                self.part(now);
-            }
-            Phase::Parting { until } if now >= until || self.clients.len() == 0 => self.phase = Phase::Done,
-            Phase::Flushing { .. } | Phase::Parting { .. } | Phase::Done => {}
-        }
-        self.phase != before
+        clients.min(line).min(phase).min(self.accepts_at.unwrap_or(Timestamp::NEVER))
     }
 
     /// Others wait for memory: whoever holds some and does nothing has to go.
@@ -349,80 +288,6 @@ impl Reactor {
                     &"it holds memory that others wait for, and takes no replies or sends no data",
                 );
             }
-        }
-    }
-
-    fn look_for_end(&mut self, now: Timestamp) {
-        let device_end = self.engine.device_end();
-        if device_end.is_none() && !self.shared.stop.load(Ordering::Acquire) {
-            return;
-        }
-        match device_end {
-            Some(DeviceEnd::Removed) => self.note(StopError::Removed),
-            Some(DeviceEnd::Reformatted) => self.note(StopError::Reformatted),
-            None => {}
-        }
-        for listener in self.listeners.drain(..) {
-            // Closing would do; this keeps the books.
-            let _ = self.sleeper.remove(listener.descriptor());
-        }
-        self.clients.keys(&mut self.keys);
-        for key in &self.keys {
-            if let Some(client) = self.clients.get_mut(*key) {
-                client.stop(&self.engine);
-            }
-            self.line.leave(*key);
-        }
-        self.phase = Phase::Draining { since: now };
-    }
-
-    fn drain(&mut self, since: Timestamp, now: Timestamp) {
-        let elapsed_ns = now.ns_since(since);
-        let is_receiving = self.clients.iter().any(Client::is_receiving);
-        let is_late = elapsed_ns >= DRAIN_NS_MAX;
-        if self.engine.under_way() > 0 && !is_late {
-            return;
-        }
-        if is_receiving && elapsed_ns < RECEIVE_NS_MAX {
-            return;
-        }
-        if self.engine.under_way() > 0 {
-            self.note(StopError::Unfinished { commands: self.engine.under_way() });
-        }
-        if self.engine.export().is_read_only || self.engine.device_end() == Some(DeviceEnd::Removed) {
-            return self.part(now);
-        }
-        let flush = Order { client: None, cookie: 0, command: Command::Flush };
-        self.engine.begin_own(flush);
-        self.phase = Phase::Flushing { until: now.after_ns(FLUSH_NS_MAX) };
-    }
-
-    /// The last flush has ended.
-    fn on_flushed(&mut self, answer: &Answer) {
-        if let Answer::Refused(refusal) = answer {
-            self.note(StopError::NotFlushed { reason: refusal.sentence });
-        }
-        if let Phase::Flushing { .. } = self.phase {
-            self.part(self.clock.now());
-        }
-    }
-
-    fn part(&mut self, now: Timestamp) {
-        self.clients.keys(&mut self.keys);
-        for key in &self.keys {
-            if let Some(client) = self.clients.get_mut(*key) {
-                client.leave();
-            }
-        }
-        self.phase = Phase::Parting { until: now.after_ns(PART_NS_MAX) };
-    }
-
-    /// The first thing that went wrong is told.
-    fn note(&mut self, error: StopError) {
-        if self.error.is_some() {
-            tracing::warn!("{error}");
-        } else {
-            self.error = Some(error);
         }
     }
 }
