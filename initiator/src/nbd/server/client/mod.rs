@@ -133,6 +133,12 @@ impl Client {
         }
     }
 
+    /// Whether something that it has sent waits for others: nothing that it does will tell of it, so each turn has to look.
+    #[inline]
+    pub(super) fn has_work(&self) -> bool {
+        self.held.is_some() || !self.inbox.bytes().is_empty()
+    }
+
     /// Whether nothing is read from it now: it has as much under way as it may.
     #[inline]
     fn is_full(&self) -> bool {

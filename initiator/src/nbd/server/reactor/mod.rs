@@ -155,7 +155,7 @@ impl Reactor {
             if asks_again || (self.has_slept && self.sleeper.has_woken(client.descriptor())) {
                 client.is_drained = false;
             }
-            if client.quiet_turns >= QUIET_TURNS && !looks_at_all {
+            if client.quiet_turns >= QUIET_TURNS && !looks_at_all && !client.has_work() {
                 continue;
             }
             if client.take_in(*key, &mut self.engine, &mut self.line, now) {
