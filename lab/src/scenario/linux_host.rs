@@ -18,6 +18,9 @@ const IO_QUEUES: u32 = 2 * PROCESSORS;
 /// For parts that take minutes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Twice Linux's keep-alive timeout: on a busy machine an emulated host may stand still for longer than its 5 s.
+const KEEP_ALIVE_S: u32 = 10;
+
 /// Block sizes of verified I/O, and bytes for each: from a logical block to the most that the host puts into a command.
 const BLOCKS: [(&str, &str); 5] = [("512", "256k"), ("4k", "1m"), ("8k", "1m"), ("64k", "4m"), ("1m", "8m")];
 
@@ -68,7 +71,8 @@ impl Remote {
     pub fn is_connected(self, guest: &mut Guest) -> Result<()> {
         let Self { nqn, address, .. } = self;
         guest.run(&format!(
-            "nvme connect -t rdma -a {address} -n {nqn} -i {PROCESSORS} --nr-write-queues={PROCESSORS} --reconnect-delay=1
+            "nvme connect -t rdma -a {address} -n {nqn} -i {PROCESSORS} --nr-write-queues={PROCESSORS} \
+             --keep-alive-tmo={KEEP_ALIVE_S} --reconnect-delay=1
              becomes {nqn} live"
         ))?;
         let queues = guest.run(&format!("cat /sys/class/nvme/$(controllers_of {nqn})/queue_count"))?;
@@ -140,7 +144,8 @@ impl Remote {
     /// Connects and disconnects this often.
     pub fn comes_and_goes(self, guest: &mut Guest, times: u32) -> Result<()> {
         let Self { nqn, address, .. } = self;
-        guest.run_within(&format!("comes_and_goes {times} -a {address} -n {nqn} -i 1"), PATIENCE).map(drop)
+        let options = format!("-a {address} -n {nqn} -i 1 --keep-alive-tmo={KEEP_ALIVE_S}");
+        guest.run_within(&format!("comes_and_goes {times} {options}"), PATIENCE).map(drop)
     }
 
     /// Nothing of it is left in the kernel.
