@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("nvme-driver", &["block", "dma", "nvme-spec"]),
     ("rdma", &["block", "dma"]),
     ("nvmf", &["block", "nvme-spec"]),
+    ("replication", &["block", "nvme-spec"]),
     // It carries datagrams and knows nobody who sends them.
     ("sim", &["block"]),
     // The software SSD takes the seam `nvme_driver::pci` and the function that opens a controller; the driver's queue
