@@ -69,6 +69,18 @@ impl Mirror {
         }
     }
 
+    /// Whether it takes requests.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// How often it lost its last leg in sync.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
     /// Which events met holders in which states.
     #[must_use]
     pub const fn counts(&self) -> &Counts {

@@ -1,0 +1,142 @@
+//! What goes wrong.
+
+use replication::{Action, ActionKind};
+
+use crate::world::{BLOCKS, Event, World, us};
+
+/// What goes wrong when something particular happens.
+#[derive(Clone, Debug, Default)]
+pub struct Armed {
+    /// The writer dies at one of its next writes of labels or maps.
+    crash: Option<usize>,
+    /// The device that gets one of the next writes of labels or maps loses power while it writes.
+    cut: bool,
+    /// The next command of this device fails.
+    pub failure: Option<usize>,
+}
+
+impl World {
+    fn any_device(&mut self) -> usize {
+        self.dice.index(self.devices.len())
+    }
+
+    pub fn fault(&mut self) {
+        if self.is_healed {
+            return;
+        }
+        let device = self.any_device();
+        let alive = self.alive();
+        let process = if alive.is_empty() { None } else { Some(self.dice.choose(&alive)) };
+        match self.dice.below(24) {
+            0..=3 => self.each_link(device),
+            4..=6 => self.cut_link(device, process),
+            7..=9 => self.cut_power(device),
+            10..=12 => self.freeze(device),
+            13..=15 => process.into_iter().for_each(|process| self.crash_and_return(process)),
+            16 => self.second_writer(),
+            17 => self.rot(device),
+            18 => self.armed.failure = Some(device),
+            19 => self.cut_everything(),
+            20..=21 => self.armed.crash = process,
+            22 => self.armed.cut = true,
+            _ => alive.into_iter().for_each(|process| self.cut_link(device, Some(process))),
+        }
+        let delay = self.dice.below(us(7000));
+        self.at(delay, Event::Fault);
+    }
+
+    fn each_link(&mut self, device: usize) {
+        self.alive().into_iter().for_each(|process| self.drop_link(device, process));
+    }
+
+    fn cut_link(&mut self, device: usize, process: Option<usize>) {
+        let Some(process) = process else { return };
+        self.say(|| format!("writer {process} cannot reach {device}"));
+        self.processes[process].links[device].is_cut = true;
+        self.soon(us(20_000), Event::Reach { device, process });
+    }
+
+    fn cut_power(&mut self, device: usize) {
+        if !self.devices[device].has_power {
+            return;
+        }
+        self.say(|| format!("{device} loses power"));
+        self.devices[device].cut_power(&mut self.dice);
+        self.model.cut_power();
+        self.each_link(device);
+        self.soon(us(10_000), Event::PowerOn { device });
+    }
+
+    fn freeze(&mut self, device: usize) {
+        self.say(|| format!("{device} freezes"));
+        self.devices[device].is_frozen = true;
+        self.soon(us(15_000), Event::Thaw { device });
+    }
+
+    pub fn crash_and_return(&mut self, process: usize) {
+        self.crash(process);
+        self.soon(us(4000), Event::Start);
+    }
+
+    fn second_writer(&mut self) {
+        if self.alive().len() < 2 {
+            self.start_process();
+        }
+    }
+
+    /// A block cannot be read any more; never one that another device cannot read either.
+    fn rot(&mut self, device: usize) {
+        let block = self.dice.below(BLOCKS);
+        if self.devices.iter().all(|device| device.unreadable.is_empty()) {
+            self.say(|| format!("{device} cannot read {block}"));
+            self.devices[device].unreadable.insert(block);
+        }
+    }
+
+    fn cut_everything(&mut self) {
+        (0..self.devices.len()).for_each(|device| self.cut_power(device));
+        if self.dice.happens(500_000) {
+            self.alive().into_iter().for_each(|process| self.crash_and_return(process));
+        }
+    }
+
+    /// Whether a writer dies before it sends this; it may also die just after.
+    pub fn is_killed_by(&mut self, process: usize, action: &Action) -> bool {
+        let is_metadata = matches!(action.kind, ActionKind::WriteLabel { .. } | ActionKind::WriteMap { .. });
+        if !is_metadata {
+            return self.processes[process].mirror.is_none();
+        }
+        if self.armed.cut && self.dice.happens(300_000) {
+            self.armed.cut = false;
+            // The command arrives first, as a rule.
+            let device = action.holder.index();
+            self.soon(us(200), Event::CutPower { device });
+        }
+        if self.armed.crash == Some(process) && self.dice.happens(400_000) {
+            self.armed.crash = None;
+            self.crash_and_return(process);
+        }
+        self.processes[process].mirror.is_none()
+    }
+
+    pub fn cut_power_now(&mut self, device: usize) {
+        if !self.is_healed {
+            self.cut_power(device);
+        }
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&mut self) {
+        self.say(|| "healed".into());
+        self.is_healed = true;
+        self.armed = Armed::default();
+        for device in 0..self.devices.len() {
+            self.devices[device].has_power = true;
+            self.thaw(device);
+            self.processes.iter_mut().for_each(|process| process.links[device].is_cut = false);
+        }
+        // One writer remains.
+        let alive = self.alive();
+        alive.iter().skip(1).for_each(|process| self.crash(*process));
+    }
+}
