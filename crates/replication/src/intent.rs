@@ -231,15 +231,14 @@ impl IntentMap {
 
     /// A unit as it is to be stored.
     pub(crate) fn unit(&self, mirror: uuid::Uuid, unit: u32) -> MapUnit {
-        let first = unit * unit_regions();
-        map_unit::encode(mirror, unit, |place| {
-            let region = Region(first + u32::try_from(place).unwrap_or(0));
-            let lacks = (0..HOLDERS_MAX).filter_map(HolderId::new);
-            RegionBits {
-                intent: self.marks.contains_key(&region),
-                lacks: lacks.filter(|leg| self.lacks[leg.index()].contains(region)).collect(),
-            }
-        })
+        let (first, end) = (Region(unit * unit_regions()), Region((unit + 1) * unit_regions()));
+        let place = |region: Region| (region.0 - first.0) as usize;
+        let intents = self.marks.range(first..end).map(|(region, _)| (place(*region), RegionBits::INTENT));
+        let lacks = (0..HOLDERS_MAX).filter_map(HolderId::new).flat_map(|leg| {
+            let bits = RegionBits { intent: false, lacks: HolderSet::EMPTY.with(leg) };
+            self.lacks[leg.index()].range(first, end).map(move |region| (place(region), bits))
+        });
+        map_unit::encode(mirror, unit, intents.chain(lacks))
     }
 
     pub(crate) fn lacks(&self, leg: HolderId) -> &RegionSet {
@@ -290,12 +289,11 @@ impl LoadedMap {
         for unit in 0..shape.units() {
             let bytes = units.get(unit as usize).and_then(Option::as_ref);
             let bits = bytes.and_then(|bytes| map_unit::decode(mirror, unit, bytes));
-            let bits = bits.unwrap_or_else(|| vec![RegionBits::WORST; UNIT_REGIONS]);
+            let worst = || (0..UNIT_REGIONS).map(|place| (place, RegionBits::WORST)).collect();
             let first = unit * unit_regions();
-            let named = bits.into_iter().zip(first..).map(|(bits, region)| (Region(region), bits));
-            regions.extend(
-                named.filter(|(region, bits)| region.0 < shape.regions() && *bits != RegionBits::default()),
-            );
+            let region = |place: usize| Region(first + u32::try_from(place).unwrap_or(u32::MAX - first));
+            let named = bits.unwrap_or_else(worst).into_iter().map(|(place, bits)| (region(place), bits));
+            regions.extend(named.filter(|(region, _)| region.0 < shape.regions()));
         }
         Self { regions }
     }

@@ -36,6 +36,11 @@ impl RegionSet {
         self.0.first().copied()
     }
 
+    /// Those from `first` to before `end`.
+    pub(crate) fn range(&self, first: Region, end: Region) -> impl Iterator<Item = Region> {
+        self.0.range(first..end).copied()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }

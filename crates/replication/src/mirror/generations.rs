@@ -10,8 +10,7 @@ use crate::mutation::Mutation;
 use crate::wire::label::Label;
 
 impl Mirror {
-    /// A new generation with this in-sync set, of which `joiners` get it last: a leg that is admitted is named by everybody
-    /// else's label before its own names itself, so that it can never speak for the mirror alone.
+    /// A new generation with this in-sync set, to which `joiners` are new.
     pub(super) fn start_generation(&mut self, in_sync: HolderSet, joiners: HolderSet) {
         let id = self.next_generation_id();
         let held = self.names_held();
@@ -45,14 +44,16 @@ impl Mirror {
         self.promised.minus(self.joiners).iter().all(|holder| self.has_current(holder))
     }
 
-    /// Holders whose label is not the newest get it.
+    /// Holders whose label is not the newest get it, members first. A leg that is admitted is named by everybody else's label
+    /// before its own names itself, so that it can never speak for the mirror alone; and a writer that dies leaves no
+    /// generation on legs that lack something while those that lack nothing do not know of it.
     pub(super) fn step_labels(&mut self) {
         let Some(current) = self.current.clone() else { return };
         let behind = self.holders_where(|holder| {
             holder.takes_labels() && holder.label_on_its_way.is_none() && holder.generation() != Some(current.name)
         });
         for holder in behind.iter() {
-            if !self.joiners.contains(holder) || self.is_on_members() {
+            if self.promised.minus(self.joiners).contains(holder) || self.is_on_members() {
                 self.write_label(holder, &current);
             }
         }

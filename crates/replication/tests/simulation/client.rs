@@ -24,7 +24,18 @@ impl World {
         let Some(mirror) = &known.mirror else { return };
         if mirror.phase() == Phase::Serving && known.pending.len() < DEPTH && self.has_client {
             let (op, range) = self.any_request();
-            self.request(process, op, range);
+            let zeroes = &mut self.processes[process].zeroes;
+            let place = (range.start.0, range.blocks);
+            match op {
+                Op::WriteZeroes { fua, .. } if zeroes.contains_key(&place) => {
+                    self.request(process, Op::Write { fua }, range);
+                }
+                Op::WriteZeroes { .. } => {
+                    zeroes.insert(place, self.next_value);
+                    self.request(process, op, range);
+                }
+                _ => self.request(process, op, range),
+            }
         }
         self.soon(us(250), Event::Client { process });
     }

@@ -130,7 +130,7 @@ impl Device {
         for command in others {
             let is_command = !matches!(command.kind, ActionKind::Claim { .. });
             if is_command && dice.happens(500_000) && self.holder.is_none_or(|holder| holder == command.key) {
-                self.carry_out(command);
+                let _nobody_hears = self.carry_out(command);
             }
         }
         self.holder = Some(key);

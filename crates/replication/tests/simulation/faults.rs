@@ -129,9 +129,12 @@ impl World {
     pub fn heal(&mut self) {
         self.say(|| "healed".into());
         self.is_healed = true;
+        self.slow_per_million = 0;
         self.armed = Armed::default();
         for device in 0..self.devices.len() {
             self.devices[device].has_power = true;
+            // The only leg in sync may be the one that cannot read a block.
+            self.devices[device].unreadable.clear();
             self.thaw(device);
             self.processes.iter_mut().for_each(|process| process.links[device].is_cut = false);
         }

@@ -16,6 +16,8 @@ struct Block {
     base: BTreeSet<Value>,
     /// Writes of this epoch under way, or failed.
     open: BTreeSet<Value>,
+    /// What it had in this epoch before something newer was acknowledged: for reads that began before that.
+    past: BTreeSet<Value>,
     /// What it may fall back to if power is cut: everything since the newest durable value, and that.
     volatile: BTreeSet<Value>,
     /// Power was cut while something was not durable.
@@ -56,6 +58,7 @@ impl Model {
         let block = Block {
             base: zero.clone(),
             open: BTreeSet::new(),
+            past: BTreeSet::new(),
             volatile: zero,
             is_fragile: false,
             acknowledged: 0,
@@ -70,6 +73,7 @@ impl Model {
         for block in &mut self.blocks {
             let open = std::mem::take(&mut block.open);
             block.base.extend(&open);
+            block.past.clear();
             block.volatile.extend(&open);
             if std::mem::take(&mut block.is_fragile) {
                 block.base.extend(&block.volatile);
@@ -108,6 +112,8 @@ impl Model {
                 block.acknowledged = value;
             }
             if block.open.remove(&value) {
+                block.past.extend(&block.base);
+                block.past.extend(block.open.iter().filter(|open| **open < value));
                 block.base = BTreeSet::from([value]);
                 block.open.retain(|open| *open > value);
             } else {
@@ -134,7 +140,7 @@ impl Model {
             if is_of_this_epoch {
                 let is_base = block.base.contains(value);
                 assert!(
-                    is_base || block.open.contains(value),
+                    is_base || block.open.contains(value) || block.past.contains(value),
                     "writer {process} read {value} from block {at}, which can only have {block:?}"
                 );
                 assert!(

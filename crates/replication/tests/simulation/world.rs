@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use block::Timestamp;
 use replication::wire::label::Label;
-use replication::wire::map_unit::{self, RegionBits};
+use replication::wire::map_unit;
 use replication::{
     Action, ActionId, ActionKind, Attachment, Data, Description, Generation, HolderId, HolderSet, LegError, Member,
     Mirror, Mutation, Options, Phase, Policy, RequestId, Role, Shape, WriterKey,
@@ -49,6 +49,8 @@ pub struct Process {
     pub buffers: BTreeMap<Data, Vec<Value>>,
     pub pending: BTreeMap<RequestId, Pending>,
     pub saw_conflict: bool,
+    /// Which request made these blocks zero; a range is made zero once.
+    pub zeroes: BTreeMap<(u64, u64), Value>,
     served: Option<u64>,
 }
 
@@ -180,6 +182,7 @@ impl World {
             buffers: BTreeMap::new(),
             pending: BTreeMap::new(),
             saw_conflict: false,
+            zeroes: BTreeMap::new(),
             served: None,
         });
         for device in 0..self.devices.len() {
@@ -321,10 +324,9 @@ impl World {
                 data.clone()
             }
             ActionKind::WriteZeroes { range, .. } => {
-                // Zeroes of different requests can be told here.
-                let pending = self.processes[process].pending.iter();
-                let same = pending.filter(|(_, pending)| pending.range == *range && pending.op.changes_data());
-                vec![same.map(|(id, _)| id.0).next().unwrap_or(0); range.blocks as usize]
+                // Zeroes of different requests can be told here, by their ranges.
+                let value = self.processes[process].zeroes[&(range.start.0, range.blocks)];
+                vec![value; range.blocks as usize]
             }
             _ => Vec::new(),
         }
@@ -458,6 +460,6 @@ fn format(description: &Description, index: usize) -> Device {
         data_offset_bytes: description.data_offset_bytes,
         map_offset_bytes: description.map_offset_bytes,
     };
-    let unit = |unit| Some(map_unit::encode(description.mirror, unit, |_| RegionBits::default()));
+    let unit = |unit| Some(map_unit::encode(description.mirror, unit, []));
     Device::new(BLOCKS, label.encode(), (0..description.shape.units()).map(unit).collect())
 }
