@@ -48,9 +48,17 @@ impl Mirror {
     /// An action ended. What belongs to an association that is lost is not listened to.
     pub fn handle_completion(&mut self, now: Timestamp, id: ActionId, result: Result<Done, LegError>) {
         self.now = now;
-        let Some(flight) = self.flights.remove(&id) else { return };
+        let Some(flight) = self.flights.get(&id).copied() else { return };
         match result {
-            Ok(done) => self.succeeded(flight, &done),
+            Ok(done) => {
+                self.flights.remove(&id);
+                self.succeeded(flight, &done);
+            }
+            Err(LegError::Unreadable) if matches!(flight.purpose, Purpose::Read(_) | Purpose::CopyRead) => {
+                self.flights.remove(&id);
+                self.unreadable(flight);
+            }
+            // It is among those that the loss of the holder ends.
             Err(why) => self.failed(flight, why),
         }
         self.pump();
@@ -82,29 +90,21 @@ impl Mirror {
         }
     }
 
+    fn unreadable(&mut self, flight: Flight) {
+        self.count(flight.holder, Event::Unreadable);
+        match flight.purpose {
+            Purpose::Read(id) => self.read_failed(id, flight.holder),
+            _ => self.copy_unreadable(flight.holder),
+        }
+    }
+
     fn failed(&mut self, flight: Flight, why: LegError) {
-        let Flight { holder, purpose, .. } = flight;
-        match (why, purpose) {
-            (LegError::Conflict, _) => {
-                self.count(holder, Event::Conflict);
-                if self.rules.lack(Mutation::ConflictIsFailure) {
-                    self.lose(holder, LossReason::Failed);
-                } else {
-                    self.fence();
-                }
-            }
-            (LegError::Unreadable, Purpose::Read(id)) => {
-                self.count(holder, Event::Unreadable);
-                self.read_failed(id, holder, why);
-            }
-            (LegError::Unreadable, Purpose::CopyRead) => {
-                self.count(holder, Event::Unreadable);
-                self.copy_unreadable(holder);
-            }
-            (LegError::Unreadable | LegError::Failed, _) => {
-                self.count(holder, Event::Failed);
-                self.lose(holder, LossReason::Failed);
-            }
+        if why == LegError::Conflict && !self.rules.lack(Mutation::ConflictIsFailure) {
+            self.count(flight.holder, Event::Conflict);
+            self.fence();
+        } else {
+            self.count(flight.holder, Event::Failed);
+            self.lose(flight.holder, LossReason::Failed);
         }
     }
 

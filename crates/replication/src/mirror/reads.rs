@@ -2,7 +2,7 @@
 
 use super::requests::Stage;
 use super::{Mirror, Purpose};
-use crate::action::{ActionKind, Data, LegError};
+use crate::action::{ActionKind, Data};
 use crate::error::MirrorError;
 use crate::holder::HolderState;
 use crate::ids::{HolderId, HolderSet, RequestId};
@@ -88,8 +88,7 @@ impl Mirror {
     }
 
     /// A leg could not read a request's blocks: another one does, and they are written to this one again.
-    pub(super) fn read_failed(&mut self, id: RequestId, leg: HolderId, why: LegError) {
-        debug_assert_ne!(why, LegError::Conflict, "a conflict is the end");
+    pub(super) fn read_failed(&mut self, id: RequestId, leg: HolderId) {
         if let Some(request) = self.request_mut(id) {
             request.unreadable = request.unreadable.with(leg);
             request.is_repair = true;
