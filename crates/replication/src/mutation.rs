@@ -78,6 +78,48 @@ pub enum Mutation {
     CopiedIsClean,
 }
 
+#[cfg(feature = "mutations")]
+impl Mutation {
+    /// All of them.
+    pub const ALL: [Self; 35] = [
+        Self::AcknowledgeBeforeGeneration,
+        Self::AcknowledgeOnFirstLeg,
+        Self::LateCompletionCounts,
+        Self::SkipMark,
+        Self::MarkOnOneLeg,
+        Self::ClearEarly,
+        Self::ClearUnderWrite,
+        Self::FlushOneLeg,
+        Self::DropFua,
+        Self::MajorityWithoutMajority,
+        Self::AttachWithoutMembers,
+        Self::AttachToAnyGeneration,
+        Self::AttachWithoutRepair,
+        Self::AttachWithoutGeneration,
+        Self::NoFence,
+        Self::ConflictIsFailure,
+        Self::FencedGoesOn,
+        Self::NoLease,
+        Self::NoTakeoverWait,
+        Self::ResyncAgainstWrite,
+        Self::ReadWithoutRepair,
+        Self::ForgetMarksAtLoss,
+        Self::ForgetAbsence,
+        Self::IgnoreOwnMarks,
+        Self::ReturnInSync,
+        Self::JoinWithoutFlush,
+        Self::JoinWithoutMap,
+        Self::JoinWithoutGeneration,
+        Self::ResyncWithoutWrites,
+        Self::ReadFromSyncing,
+        Self::OneLabelCopy,
+        Self::NoAncestors,
+        Self::NoRangeLocks,
+        Self::ReconnectWithoutClaim,
+        Self::CopiedIsClean,
+    ];
+}
+
 /// Which rules are kept: all, or all but one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rules {

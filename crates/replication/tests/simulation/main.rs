@@ -14,6 +14,7 @@ mod client;
 mod device;
 mod faults;
 mod model;
+mod mutations;
 mod scenario;
 mod world;
 
