@@ -94,12 +94,13 @@ impl Mirror {
         let Some(copy) = self.copy.as_mut() else { return };
         let locks = &mut self.locks;
         let lock = *copy.lock.get_or_insert_with(|| locks.queue(copy.piece));
-        let is_granted = locks.is_granted(lock) || self.rules.lack(Mutation::ResyncAgainstWrite);
+        let is_granted = locks.is_free(lock) || self.rules.lack(Mutation::ResyncAgainstWrite);
         if !is_due || !is_granted {
             return;
         }
         let (range, unreadable) = (copy.piece, copy.unreadable);
         let Some(source) = self.in_sync().minus(unreadable).first() else { return self.copy_later() };
+        self.locks.hold(lock);
         self.set_copy_step(Step::Reading(source));
         self.emit(source, ActionKind::Read { range, data: BUFFER }, Some(Purpose::CopyRead));
     }

@@ -40,6 +40,7 @@ impl Mirror {
             if !self.locks.is_granted(lock) || !self.is_settled() {
                 return;
             }
+            self.locks.hold(lock);
         }
         let Some(request) = self.requests.get(&id) else { return };
         let range = request.range;

@@ -38,6 +38,7 @@ impl Mirror {
             self.want_room();
             return;
         }
+        self.locks.hold(lock);
         let needs = regions.iter().map(|region| self.mark_for_write(*region)).collect();
         if let Some(request) = self.request_mut(id) {
             request.needs = needs;

@@ -27,7 +27,7 @@ impl World {
         let device = self.any_device();
         let alive = self.alive();
         let process = if alive.is_empty() { None } else { Some(self.dice.choose(&alive)) };
-        match self.dice.below(24) {
+        match self.dice.below(26) {
             0..=3 => self.each_link(device),
             4..=6 => self.cut_link(device, process),
             7..=9 => self.cut_power(device),
@@ -39,6 +39,8 @@ impl World {
             19 => self.cut_everything(),
             20..=21 => self.armed.crash = process,
             22 => self.armed.cut = true,
+            23 => self.split(device, process),
+            24 => self.betray(device),
             _ => alive.into_iter().for_each(|process| self.cut_link(device, Some(process))),
         }
         let delay = self.dice.below(us(7000));
@@ -82,6 +84,38 @@ impl World {
         if self.alive().len() < 2 {
             self.start_process();
         }
+    }
+
+    /// The writer reaches one device only, and another writer all others.
+    fn split(&mut self, device: usize, process: Option<usize>) {
+        if self.alive().len() > 1 {
+            return;
+        }
+        for other in (0..self.devices.len()).filter(|other| *other != device) {
+            self.cut_link(other, process);
+        }
+        let second = self.start_process();
+        self.cut_link(device, Some(second));
+    }
+
+    /// A leg is lost while another holder is slow; the writer dies together with the only one that may know of it.
+    fn betray(&mut self, device: usize) {
+        let others: Vec<_> = (0..self.devices.len()).filter(|other| *other != device).collect();
+        let lost = self.dice.choose(&others);
+        others.into_iter().filter(|other| *other != lost).for_each(|slow| self.freeze(slow));
+        self.each_link(lost);
+        let delay = us(400) + self.dice.below(us(2000));
+        self.at(delay, Event::Betrayal { device });
+    }
+
+    pub fn betrayal(&mut self, device: usize) {
+        if self.is_healed {
+            return;
+        }
+        self.alive().into_iter().for_each(|process| self.crash_and_return(process));
+        self.devices[device].cut_power(&mut self.dice);
+        self.model.cut_power();
+        self.at(us(25_000), Event::PowerOn { device });
     }
 
     /// A block cannot be read any more; never one that another device cannot read either.

@@ -2,6 +2,7 @@
 
 use block::{BlockRange, Op};
 use nvme_spec::Lba;
+use replication::wire::label::Label;
 use replication::{HolderState, Mutation, Phase};
 use sim::Coverage;
 
@@ -88,8 +89,12 @@ impl World {
         let quiet = self.now + us(200_000);
         while self.step(quiet) {}
         assert!(self.is_well(), "not well any more: {}", self.describe());
+        let legs = self.description.legs();
+        for leg in legs.iter() {
+            let (label, _) = Label::newest(&self.devices[leg.index()].labels).expect("a good label");
+            assert_eq!(label.in_sync, legs, "the label of {leg} does not say that all legs are in sync");
+        }
         for block in 0..BLOCKS {
-            let legs = self.description.legs();
             let values: Vec<_> = legs.iter().map(|leg| self.devices[leg.index()].block(block)).collect();
             assert!(values.iter().all(|value| *value == values[0]), "legs differ in block {block}: {values:?}");
             assert!(self.model.may_hold(block, values[0]), "block {block} holds {}", values[0]);

@@ -27,6 +27,7 @@ pub enum Event {
     Connect { device: usize, process: usize },
     PowerOn { device: usize },
     CutPower { device: usize },
+    Betrayal { device: usize },
     Thaw { device: usize },
     Reach { device: usize, process: usize },
     Start,
@@ -252,6 +253,7 @@ impl World {
             }
             Event::Connect { device, process } => self.connect(device, process),
             Event::PowerOn { device } => self.devices[device].has_power = true,
+            Event::Betrayal { device } => self.betrayal(device),
             Event::CutPower { device } => self.cut_power_now(device),
             Event::Thaw { device } => self.thaw(device),
             Event::Reach { device, process } => self.processes[process].links[device].is_cut = false,
