@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::config::{Description, Policy};
-use crate::generation::{GenerationName, Lineage};
+use crate::generation::{Generation, GenerationName, Lineage};
 use crate::ids::{HolderId, HolderSet};
 use crate::wire::label::{Label, LabelError};
 
@@ -14,7 +14,9 @@ pub enum Refusal {
     #[error("no holder of a label has been reached")]
     Nobody,
     /// The newest set that was seen has members that are not there.
-    #[error("generation {newest} says that {missing} of {members} must be there to be sure that nothing newer exists")]
+    #[error(
+        "generation {newest} says that {missing} of {members} must be there to be sure that nothing newer exists"
+    )]
     Members {
         /// The newest generation seen.
         newest: GenerationName,
@@ -42,7 +44,9 @@ pub enum Refusal {
         members: HolderSet,
     },
     /// Two histories.
-    #[error("split brain: neither of generation {one} on holder {one_holder} and generation {other} on holder {other_holder} descends from the other")]
+    #[error(
+        "split brain: neither of generation {one} on holder {one_holder} and generation {other} on holder {other_holder} descends from the other"
+    )]
     SplitBrain {
         /// A generation.
         one: GenerationName,
@@ -67,8 +71,8 @@ pub enum Refusal {
 /// What to attach to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// The holder of the newest label.
-    pub(crate) newest: HolderId,
+    /// The newest generation that counts.
+    pub(crate) newest: Generation,
     /// The legs that are in sync and there.
     pub(crate) members: HolderSet,
     /// Whether a member of the newest set is missing.
@@ -76,7 +80,11 @@ pub(crate) struct Plan {
 }
 
 /// Whether a label belongs to a holder of this mirror.
-pub(crate) fn check_identity(description: &Description, holder: HolderId, label: &Label) -> Result<(), Refusal> {
+pub(crate) fn check_identity(
+    description: &Description,
+    holder: HolderId,
+    label: &Label,
+) -> Result<(), Refusal> {
     let other = |field| Err(Refusal::Other { field });
     if label.mirror != description.mirror {
         other("mirror UUID")
@@ -99,7 +107,7 @@ pub(crate) fn decide(description: &Description, labels: &[(HolderId, &Label)]) -
         Policy::AllMembers => labels.to_vec(),
         Policy::Majority => without_hopeless(description, labels),
     };
-    let (newest, label) = newest_of(&labels)?;
+    let (_, label) = newest_of(&labels)?;
     let present: HolderSet = labels.iter().map(|(holder, _)| *holder).collect();
     let members = label.in_sync.and(present);
     let missing = label.in_sync.minus(present);
@@ -114,7 +122,7 @@ pub(crate) fn decide(description: &Description, labels: &[(HolderId, &Label)]) -
             majority: description.majority(),
         }),
         _ if members.is_empty() => Err(Refusal::NoLeg { newest: name, members: label.in_sync }),
-        _ => Ok(Plan { newest, members, is_partial: !missing.is_empty() }),
+        _ => Ok(Plan { newest: label.generation.clone(), members, is_partial: !missing.is_empty() }),
     }
 }
 

@@ -183,7 +183,8 @@ impl Description {
     /// The legs: the first places of the table.
     #[must_use]
     pub fn legs(&self) -> HolderSet {
-        let legs = self.members.iter().take(HOLDERS_MAX).enumerate().filter(|(_, member)| member.role == Role::Leg);
+        let legs =
+            self.members.iter().take(HOLDERS_MAX).enumerate().filter(|(_, member)| member.role == Role::Leg);
         legs.filter_map(|(index, _)| HolderId::new(index)).collect()
     }
 

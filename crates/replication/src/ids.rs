@@ -124,9 +124,9 @@ impl FromIterator<HolderId> for HolderSet {
 impl fmt::Display for HolderSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
-        self.iter().enumerate().try_for_each(|(index, holder)| {
-            write!(f, "{}{holder}", if index == 0 { "" } else { ", " })
-        })?;
+        self.iter()
+            .enumerate()
+            .try_for_each(|(index, holder)| write!(f, "{}{holder}", if index == 0 { "" } else { ", " }))?;
         f.write_str("}")
     }
 }

@@ -142,8 +142,7 @@ impl IntentMap {
         });
         self.clearing.remove(&region);
         let need = self.change(Self::unit_of(region), true);
-        let mark =
-            Mark { need, writers: 0, last_tick: 0, used_at: now, is_clean: false, is_unequal: false };
+        let mark = Mark { need, writers: 0, last_tick: 0, used_at: now, is_clean: false, is_unequal: false };
         self.marks.insert(region, mark);
     }
 
@@ -222,8 +221,12 @@ impl IntentMap {
     }
 
     fn settle_clearing(&mut self) {
-        let done: Vec<_> =
-            self.clearing.iter().filter(|(_, need)| self.is_durable(**need)).map(|(region, _)| *region).collect();
+        let done: Vec<_> = self
+            .clearing
+            .iter()
+            .filter(|(_, need)| self.is_durable(**need))
+            .map(|(region, _)| *region)
+            .collect();
         done.iter().for_each(|region| {
             self.clearing.remove(region);
         });

@@ -31,6 +31,6 @@ pub use error::MirrorError;
 pub use generation::{ANCESTORS_MAX, Generation, GenerationName, Lineage};
 pub use holder::{HolderState, LossReason};
 pub use ids::{ActionId, HOLDERS_MAX, HolderId, HolderSet, Region, RequestId, WriterKey};
-pub use mirror::{Attachment, Mirror, Phase, Status, coverage};
+pub use mirror::{Attachment, HolderStatus, Mirror, Phase, Status, coverage};
 #[cfg(feature = "mutations")]
 pub use mutation::Mutation;

@@ -75,7 +75,8 @@ mod tests {
     fn who_overlaps_waits_in_order() {
         let mut locks = Locks::default();
         let range = |start, blocks| BlockRange::new(Lba(start), blocks);
-        let [first, wide, small, apart] = [range(0, 2), range(1, 4), range(4, 1), range(8, 1)].map(|r| locks.queue(r));
+        let [first, wide, small, apart] =
+            [range(0, 2), range(1, 4), range(4, 1), range(8, 1)].map(|r| locks.queue(r));
         assert_eq!([first, wide, small, apart].map(|id| locks.is_granted(id)), [true, false, false, true]);
         locks.hold(first);
         locks.release(first);
@@ -86,7 +87,8 @@ mod tests {
     #[test]
     fn a_copy_overtakes_who_only_waits() {
         let mut locks = Locks::default();
-        let [waiting, holding] = [BlockRange::new(Lba(0), 4), BlockRange::new(Lba(8), 1)].map(|r| locks.queue(r));
+        let [waiting, holding] =
+            [BlockRange::new(Lba(0), 4), BlockRange::new(Lba(8), 1)].map(|r| locks.queue(r));
         locks.hold(holding);
         let copy = locks.queue(BlockRange::new(Lba(2), 2));
         assert!(!locks.is_granted(copy) && locks.is_free(copy));

@@ -4,7 +4,10 @@
 
 /// A broken rule: what a mirror does that it must not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(not(feature = "mutations"), allow(dead_code, unreachable_pub, reason = "named where rules are kept"))]
+#[cfg_attr(
+    not(feature = "mutations"),
+    allow(dead_code, unreachable_pub, reason = "named where rules are kept")
+)]
 pub enum Mutation {
     /// Writes are acknowledged before the generation without the lost leg is durable.
     AcknowledgeBeforeGeneration,

@@ -24,7 +24,9 @@ impl Mirror {
         self.holder_mut(holder).refusal = None;
         self.enter(holder, HolderState::Claiming);
         let kind = ActionKind::Claim { key: self.attachment.key, takeover: !was_claimed };
-        if self.rules.lack(Mutation::NoFence) || (was_claimed && self.rules.lack(Mutation::ReconnectWithoutClaim)) {
+        if self.rules.lack(Mutation::NoFence)
+            || (was_claimed && self.rules.lack(Mutation::ReconnectWithoutClaim))
+        {
             self.claimed(holder);
         } else {
             self.emit(holder, kind, Some(Purpose::Claim));

@@ -57,7 +57,10 @@ impl Mirror {
             Some(Lineage::Diverged) if self.description.policy == Policy::AllMembers => {
                 let Some(one) = self.current.as_ref().map(|current| current.name) else { return };
                 let one_holder = self.promised.first().unwrap_or(holder);
-                self.refuse(holder, Refusal::SplitBrain { one, one_holder, other: name, other_holder: holder });
+                self.refuse(
+                    holder,
+                    Refusal::SplitBrain { one, one_holder, other: name, other_holder: holder },
+                );
             }
             _ => self.enter(holder, HolderState::Known),
         }
@@ -115,13 +118,14 @@ impl Mirror {
         match plan {
             Err(Refusal::Members { members, .. }) if self.rules.lack(Mutation::AttachWithoutMembers) => {
                 let members = members.and(known);
-                let newest = members.first().ok_or(Refusal::Nobody)?;
+                let leg = members.first().ok_or(Refusal::Nobody)?;
+                let newest = self.holder(leg).label.as_ref().ok_or(Refusal::Nobody)?.generation.clone();
                 Ok(Plan { newest, members, is_partial: false })
             }
             _ if self.rules.lack(Mutation::AttachToAnyGeneration) => {
-                let (newest, label) = labels.first().ok_or(Refusal::Nobody)?;
+                let (_, label) = labels.first().ok_or(Refusal::Nobody)?;
                 let members = label.in_sync.and(known);
-                let plan = Plan { newest: *newest, members, is_partial: false };
+                let plan = Plan { newest: label.generation.clone(), members, is_partial: false };
                 if members.is_empty() { Err(Refusal::Nobody) } else { Ok(plan) }
             }
             plan => plan,
@@ -135,11 +139,8 @@ impl Mirror {
         if plan.is_partial && is_early {
             return;
         }
-        let Some(newest) = self.holder(plan.newest).label.as_ref().map(|label| label.generation.clone()) else {
-            return;
-        };
         plan.members.iter().for_each(|leg| self.load(leg));
-        self.stage = Stage::Loading { maps: BTreeMap::new(), newest };
+        self.stage = Stage::Loading { maps: BTreeMap::new(), newest: plan.newest };
     }
 
     /// A leg's map was read.
@@ -158,7 +159,9 @@ impl Mirror {
         if !self.holders_where(|holder| holder.state == HolderState::Loading).is_empty() {
             return;
         }
-        let Stage::Loading { maps, newest } = std::mem::replace(&mut self.stage, Stage::Gathering) else { return };
+        let Stage::Loading { maps, newest } = std::mem::replace(&mut self.stage, Stage::Gathering) else {
+            return;
+        };
         let members = self.holders_where(|holder| holder.state == HolderState::Loaded);
         let lacking = self.description.legs().minus(members);
         self.map = IntentMap::new(self.description.shape, self.options.intent_regions_max);
@@ -183,7 +186,9 @@ impl Mirror {
         if !members.iter().all(|leg| self.map.is_whole_on(leg)) {
             return;
         }
-        let Stage::Unifying { newest } = std::mem::replace(&mut self.stage, Stage::Committing) else { return };
+        let Stage::Unifying { newest } = std::mem::replace(&mut self.stage, Stage::Committing) else {
+            return;
+        };
         if self.rules.lack(Mutation::AttachWithoutGeneration) {
             self.current = Some(newest);
             self.promised = members;
@@ -192,8 +197,12 @@ impl Mirror {
             return;
         }
         let id = self.next_generation_id();
-        let seen: Vec<&Generation> =
-            self.holders.iter().filter_map(|holder| holder.label.as_ref()).map(|label| &label.generation).collect();
+        let seen: Vec<&Generation> = self
+            .holders
+            .iter()
+            .filter_map(|holder| holder.label.as_ref())
+            .map(|label| &label.generation)
+            .collect();
         self.current = Some(newest.child(id, &seen, &self.names_held()));
         self.promised = members;
         self.joiners = HolderSet::EMPTY;

@@ -131,7 +131,11 @@ impl Mirror {
         copy.pending = targets;
         let range = copy.piece;
         for target in targets.iter() {
-            self.emit(target, ActionKind::Write { range, data: BUFFER, fua: false }, Some(Purpose::CopyWrite));
+            self.emit(
+                target,
+                ActionKind::Write { range, data: BUFFER, fua: false },
+                Some(Purpose::CopyWrite),
+            );
         }
         self.set_copy_step(Step::Writing);
     }
@@ -174,7 +178,8 @@ impl Mirror {
         copy.done += copy.piece.blocks;
         copy.unreadable = HolderSet::EMPTY;
         copy.step = Step::Waiting;
-        let gap = if self.requests.is_empty() { self.options.copy_gap_idle } else { self.options.copy_gap_busy };
+        let gap =
+            if self.requests.is_empty() { self.options.copy_gap_idle } else { self.options.copy_gap_busy };
         self.copy_not_before = self.now.after(gap);
         if copy.done < blocks_of(&self.description.shape, copy.region).blocks {
             copy.piece = self.piece(copy.region, copy.done);

@@ -83,7 +83,9 @@ impl Counts {
     /// Every cell: state, event, how often.
     pub fn cells(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         let events = |state: usize| EVENTS.iter().map(move |(event, name)| (state, *event, *name));
-        let all = STATES.iter().flat_map(move |(state, name)| events(*state as usize).map(move |cell| (*name, cell)));
+        let all = STATES
+            .iter()
+            .flat_map(move |(state, name)| events(*state as usize).map(move |cell| (*name, cell)));
         all.map(|(state_name, (state, event, name))| (state_name, name, self.0[state][event as usize]))
     }
 }

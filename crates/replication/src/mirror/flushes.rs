@@ -57,7 +57,8 @@ impl Mirror {
 
     /// Somebody waits for room in the map, and nothing is clean.
     pub(super) fn want_room(&mut self) {
-        let has_idle = self.map.marks().any(|(_, mark)| mark.writers == 0 && !mark.is_clean && !mark.is_unequal);
+        let has_idle =
+            self.map.marks().any(|(_, mark)| mark.writers == 0 && !mark.is_clean && !mark.is_unequal);
         if has_idle {
             self.flush_for_ourselves();
         }
@@ -88,8 +89,12 @@ impl Mirror {
     fn note_clean(&mut self, flush: &Flush) {
         for leg in flush.covered.and(self.writable()).iter() {
             let holder = self.holder_mut(leg);
-            let durable: Vec<_> =
-                holder.copied.iter().filter(|(_, tick)| **tick < flush.tick).map(|(region, _)| *region).collect();
+            let durable: Vec<_> = holder
+                .copied
+                .iter()
+                .filter(|(_, tick)| **tick < flush.tick)
+                .map(|(region, _)| *region)
+                .collect();
             for region in durable {
                 self.holder_mut(leg).copied.remove(&region);
                 self.map.remove_lack(leg, region);

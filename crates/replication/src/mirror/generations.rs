@@ -28,7 +28,10 @@ impl Mirror {
 
     /// Generations that some holder's label may have.
     pub(super) fn names_held(&self) -> Vec<GenerationName> {
-        self.holders.iter().flat_map(|holder| holder.generation().into_iter().chain(holder.label_on_its_way)).collect()
+        self.holders
+            .iter()
+            .flat_map(|holder| holder.generation().into_iter().chain(holder.label_on_its_way))
+            .collect()
     }
 
     fn current_name(&self) -> Option<GenerationName> {
@@ -50,7 +53,9 @@ impl Mirror {
     pub(super) fn step_labels(&mut self) {
         let Some(current) = self.current.clone() else { return };
         let behind = self.holders_where(|holder| {
-            holder.takes_labels() && holder.label_on_its_way.is_none() && holder.generation() != Some(current.name)
+            holder.takes_labels()
+                && holder.label_on_its_way.is_none()
+                && holder.generation() != Some(current.name)
         });
         for holder in behind.iter() {
             if self.promised.minus(self.joiners).contains(holder) || self.is_on_members() {
@@ -98,8 +103,10 @@ impl Mirror {
             Policy::AllMembers => true,
             Policy::Majority => {
                 let name = self.current_name();
-                let having = self.holders_where(|holder| holder.takes_labels() && holder.generation() == name);
-                having.len() >= self.description.majority() || self.rules.lack(Mutation::MajorityWithoutMajority)
+                let having =
+                    self.holders_where(|holder| holder.takes_labels() && holder.generation() == name);
+                having.len() >= self.description.majority()
+                    || self.rules.lack(Mutation::MajorityWithoutMajority)
             }
         };
         !self.promised.is_empty()

@@ -40,8 +40,12 @@ impl Mirror {
         if self.rules.lack(Mutation::LateCompletionCounts) {
             return;
         }
-        let lost: Vec<(ActionId, Flight)> =
-            self.flights.iter().filter(|(_, flight)| flight.holder == holder).map(|(id, f)| (*id, *f)).collect();
+        let lost: Vec<(ActionId, Flight)> = self
+            .flights
+            .iter()
+            .filter(|(_, flight)| flight.holder == holder)
+            .map(|(id, f)| (*id, *f))
+            .collect();
         for (id, flight) in lost {
             self.flights.remove(&id);
             match flight.purpose {

@@ -17,7 +17,11 @@ impl Mirror {
             while let Some((first, count)) = self.map.next_run(leg) {
                 let mirror = self.description.mirror;
                 let units = (first..first + count).map(|unit| self.map.unit(mirror, unit)).collect();
-                self.emit(leg, ActionKind::WriteMap { first, units }, Some(Purpose::WriteMap { first, count }));
+                self.emit(
+                    leg,
+                    ActionKind::WriteMap { first, units },
+                    Some(Purpose::WriteMap { first, count }),
+                );
             }
         }
     }

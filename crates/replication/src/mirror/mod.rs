@@ -40,7 +40,7 @@ use coverage::{Counts, Event};
 use flushes::Flush as FlushTask;
 use requests::Request;
 
-pub use status::Status;
+pub use status::{HolderStatus, Status};
 
 /// What one attachment has of its own: both random, fresh for each.
 #[derive(Clone, Copy, Debug)]
@@ -268,7 +268,9 @@ impl Mirror {
 
     /// Legs that writes do not reach.
     fn absent(&self) -> HolderSet {
-        self.description.legs().minus(self.holders_where(|holder| holder.takes_writes() || holder.takes_marks()))
+        self.description
+            .legs()
+            .minus(self.holders_where(|holder| holder.takes_writes() || holder.takes_marks()))
     }
 
     /// Whether the newest generation is durable where the policy demands: nothing is begun or acknowledged otherwise.

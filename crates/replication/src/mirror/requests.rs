@@ -150,7 +150,9 @@ impl Mirror {
             return;
         }
         match request.stage {
-            Stage::Waiting | Stage::Held | Stage::Flushing(_) => self.complete(id, Err(MirrorError::NoMajority)),
+            Stage::Waiting | Stage::Held | Stage::Flushing(_) => {
+                self.complete(id, Err(MirrorError::NoMajority))
+            }
             Stage::Marking | Stage::Sent | Stage::Reading(_) | Stage::Repairing => {
                 request.is_abandoned = true;
                 self.completions.push_back((id, Err(MirrorError::NoMajority)));

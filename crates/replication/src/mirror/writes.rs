@@ -95,7 +95,8 @@ impl Mirror {
             return;
         }
         let (op, range) = (request.op, request.range);
-        let legs = if self.rules.lack(Mutation::ResyncWithoutWrites) { self.in_sync() } else { self.writable() };
+        let legs =
+            if self.rules.lack(Mutation::ResyncWithoutWrites) { self.in_sync() } else { self.writable() };
         for leg in legs.iter() {
             let kind = self.write_action(id, op, range);
             self.emit(leg, kind, Some(Purpose::Write(id)));
@@ -109,9 +110,7 @@ impl Mirror {
     fn write_action(&self, id: RequestId, op: Op, range: BlockRange) -> ActionKind {
         let is_durable = |fua| (fua && !self.rules.lack(Mutation::DropFua)) || self.options.write_through;
         match op {
-            Op::Write { fua } => {
-                ActionKind::Write { range, data: Data::Request(id), fua: is_durable(fua) }
-            }
+            Op::Write { fua } => ActionKind::Write { range, data: Data::Request(id), fua: is_durable(fua) },
             Op::WriteZeroes { fua, may_unmap } => {
                 ActionKind::WriteZeroes { range, fua: is_durable(fua), may_unmap }
             }

@@ -123,7 +123,7 @@ mod tests {
         bytes
     }
 
-    const FIXTURE_CRC: [u8; 4] = [0; 4];
+    const FIXTURE_CRC: [u8; 4] = [0x7b, 0xe2, 0x4c, 0xe0];
 
     #[test]
     fn the_first_version_is_these_bytes() {

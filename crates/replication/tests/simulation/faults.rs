@@ -27,7 +27,7 @@ impl World {
         let device = self.any_device();
         let alive = self.alive();
         let process = if alive.is_empty() { None } else { Some(self.dice.choose(&alive)) };
-        match self.dice.below(26) {
+        match self.dice.below(27) {
             0..=3 => self.each_link(device),
             4..=6 => self.cut_link(device, process),
             7..=9 => self.cut_power(device),
@@ -41,6 +41,7 @@ impl World {
             22 => self.armed.cut = true,
             23 => self.split(device, process),
             24 => self.betray(device),
+            25 => self.hide(device),
             _ => alive.into_iter().for_each(|process| self.cut_link(device, Some(process))),
         }
         let delay = self.dice.below(us(7000));
@@ -108,6 +109,19 @@ impl World {
         self.at(delay, Event::Betrayal { device });
     }
 
+    /// The wrong device is found for a while.
+    fn hide(&mut self, device: usize) {
+        self.devices[device].is_foreign = true;
+        self.each_link(device);
+        self.soon(us(9000), Event::Found { device });
+    }
+
+    pub fn find(&mut self, device: usize) {
+        if std::mem::take(&mut self.devices[device].is_foreign) {
+            self.each_link(device);
+        }
+    }
+
     pub fn betrayal(&mut self, device: usize) {
         if self.is_healed {
             return;
@@ -170,6 +184,7 @@ impl World {
             // The only leg in sync may be the one that cannot read a block.
             self.devices[device].unreadable.clear();
             self.thaw(device);
+            self.find(device);
             self.processes.iter_mut().for_each(|process| process.links[device].is_cut = false);
         }
         // One writer remains.

@@ -11,6 +11,7 @@
 )]
 
 mod client;
+mod coverage;
 mod device;
 mod faults;
 mod model;
@@ -22,9 +23,17 @@ use sim::{Coverage, run_seeds};
 
 use scenario::run;
 
+/// Seeds of every test run; `REMORA_SEEDS` says another number.
+const SEEDS: u64 = 2000;
+
+/// Every event meets every state in which it can happen, but for those named in `coverage.rs`.
 #[test]
 fn seeds() {
     let mut coverage = Coverage::default();
-    let seeds = run_seeds(2000, |seed| run(seed, None), |seen| coverage.merge(&seen));
-    println!("{seeds} seeds");
+    let seeds = run_seeds(SEEDS, |seed| run(seed, None), |seen| coverage.merge(&seen));
+    println!("{seeds} seeds; events by states:\n{}", coverage::table(&coverage));
+    if seeds >= SEEDS {
+        let missing = coverage::missing(&coverage);
+        assert!(missing.is_empty(), "these never happened: {missing:?}");
+    }
 }

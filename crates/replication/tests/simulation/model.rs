@@ -100,7 +100,11 @@ impl Model {
     pub fn written(&mut self, process: usize, range: BlockRange, value: Value, fua: bool) {
         for (index, block) in self.blocks[span(range)].iter_mut().enumerate() {
             let is_known = block.open.contains(&value)
-                || block.base.iter().next_back().is_some_and(|newest| *newest >= value && block.base.contains(&value))
+                || block
+                    .base
+                    .iter()
+                    .next_back()
+                    .is_some_and(|newest| *newest >= value && block.base.contains(&value))
                 || block.acknowledged > value
                 || block.base.first().is_some_and(|oldest| *oldest > value);
             assert!(

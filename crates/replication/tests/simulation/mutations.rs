@@ -45,7 +45,12 @@ fn every_broken_rule_is_seen() {
         }
     });
     set_hook(hook);
-    let survivors: Vec<_> =
-        results.into_inner().unwrap().into_iter().filter(|(_, seed)| seed.is_none()).map(|(name, _)| name).collect();
+    let survivors: Vec<_> = results
+        .into_inner()
+        .unwrap()
+        .into_iter()
+        .filter(|(_, seed)| seed.is_none())
+        .map(|(name, _)| name)
+        .collect();
     assert!(survivors.is_empty(), "not seen within {SEEDS_MAX} seeds: {survivors:?}");
 }

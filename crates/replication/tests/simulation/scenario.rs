@@ -71,7 +71,11 @@ impl World {
     fn describe(&self) -> String {
         let one = |process: &usize| {
             let known = &self.processes[*process];
-            format!("writer {process}: {:?}, {} requests", known.mirror.as_ref().map(|m| m.status()), known.pending.len())
+            format!(
+                "writer {process}: {:?}, {} requests",
+                known.mirror.as_ref().map(|m| m.status()),
+                known.pending.len()
+            )
         };
         self.alive().iter().map(one).collect::<Vec<_>>().join("; ")
     }
@@ -96,7 +100,10 @@ impl World {
         }
         for block in 0..BLOCKS {
             let values: Vec<_> = legs.iter().map(|leg| self.devices[leg.index()].block(block)).collect();
-            assert!(values.iter().all(|value| *value == values[0]), "legs differ in block {block}: {values:?}");
+            assert!(
+                values.iter().all(|value| *value == values[0]),
+                "legs differ in block {block}: {values:?}"
+            );
             assert!(self.model.may_hold(block, values[0]), "block {block} holds {}", values[0]);
         }
     }

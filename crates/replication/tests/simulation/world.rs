@@ -7,8 +7,8 @@ use block::Timestamp;
 use replication::wire::label::Label;
 use replication::wire::map_unit;
 use replication::{
-    Action, ActionId, ActionKind, Attachment, Data, Description, Generation, HolderId, HolderSet, LegError, Member,
-    Mirror, Mutation, Options, Phase, Policy, RequestId, Role, Shape, WriterKey,
+    Action, ActionId, ActionKind, Attachment, Data, Description, Generation, HolderId, HolderSet, LegError,
+    Member, Mirror, Mutation, Options, Phase, Policy, RequestId, Role, Shape, WriterKey,
 };
 use sim::{Coverage, Dice};
 use uuid::Uuid;
@@ -21,17 +21,50 @@ use crate::model::Model;
 /// What happens at a moment.
 #[derive(Debug)]
 pub enum Event {
-    Deliver { device: usize, command: Command },
-    Execute { device: usize, process: usize, action: u64 },
-    Complete { device: usize, process: usize, association: u64, action: u64, data: Option<Data>, answer: Answer },
-    Connect { device: usize, process: usize },
-    PowerOn { device: usize },
-    CutPower { device: usize },
-    Betrayal { device: usize },
-    Thaw { device: usize },
-    Reach { device: usize, process: usize },
+    Found {
+        device: usize,
+    },
+    Deliver {
+        device: usize,
+        command: Command,
+    },
+    Execute {
+        device: usize,
+        process: usize,
+        action: u64,
+    },
+    Complete {
+        device: usize,
+        process: usize,
+        association: u64,
+        action: u64,
+        data: Option<Data>,
+        answer: Answer,
+    },
+    Connect {
+        device: usize,
+        process: usize,
+    },
+    PowerOn {
+        device: usize,
+    },
+    CutPower {
+        device: usize,
+    },
+    Betrayal {
+        device: usize,
+    },
+    Thaw {
+        device: usize,
+    },
+    Reach {
+        device: usize,
+        process: usize,
+    },
     Start,
-    Client { process: usize },
+    Client {
+        process: usize,
+    },
     Fault,
 }
 
@@ -163,15 +196,21 @@ impl World {
     }
 
     fn latency(&mut self) -> u64 {
-        if self.dice.happens(self.slow_per_million) { self.dice.below(us(9000)) } else { us(5) + self.dice.below(us(60)) }
+        if self.dice.happens(self.slow_per_million) {
+            self.dice.below(us(9000))
+        } else {
+            us(5) + self.dice.below(us(60))
+        }
     }
 
     /// A writer starts, and tries to take the mirror.
     pub fn start_process(&mut self) -> usize {
         let process = self.processes.len();
         let key = self.dice.number();
-        let attachment =
-            Attachment { key: WriterKey(key), first_id: u128::from(self.dice.number()) << 64 | u128::from(key) };
+        let attachment = Attachment {
+            key: WriterKey(key),
+            first_id: u128::from(self.dice.number()) << 64 | u128::from(key),
+        };
         let now = Timestamp::from_ns(self.now);
         let mirror = Mirror::attach(now, self.description.clone(), self.options.clone(), attachment);
         let mirror = mirror.expect("a good description").with_mutation(self.mutation);
@@ -253,6 +292,7 @@ impl World {
             }
             Event::Connect { device, process } => self.connect(device, process),
             Event::PowerOn { device } => self.devices[device].has_power = true,
+            Event::Found { device } => self.find(device),
             Event::Betrayal { device } => self.betrayal(device),
             Event::CutPower { device } => self.cut_power_now(device),
             Event::Thaw { device } => self.thaw(device),
@@ -288,8 +328,15 @@ impl World {
         let Some(mirror) = &known.mirror else { return };
         if mirror.phase() == Phase::Serving && known.served != Some(mirror.incarnation()) {
             known.served = Some(mirror.incarnation());
-            self.model.begin_epoch(process);
-            self.say(|| format!("writer {process} serves"));
+            // Somebody may have taken over between its last step and its knowing of it. It does not know yet, and can do nothing.
+            let mut legs = mirror.status().in_sync.iter();
+            let key = known.key;
+            let is_writer =
+                legs.all(|leg| self.devices[leg.index()].holder.is_none_or(|holder| holder == key));
+            if is_writer {
+                self.model.begin_epoch(process);
+            }
+            self.say(|| format!("writer {process} serves{}", if is_writer { "" } else { ", it thinks" }));
         }
     }
 
@@ -312,8 +359,14 @@ impl World {
         self.say(|| format!("writer {process} -> {device}: {} {}", action.id.0, name(&action.kind)));
         let data = self.data_of(process, &action.kind);
         let key = self.processes[process].key;
-        let command =
-            Command { process, association: link.association, action: action.id.0, key, kind: action.kind, data };
+        let command = Command {
+            process,
+            association: link.association,
+            action: action.id.0,
+            key,
+            kind: action.kind,
+            data,
+        };
         let latency = self.latency();
         self.at(latency, Event::Deliver { device, command });
     }
@@ -395,7 +448,12 @@ impl World {
         if let Some(data) = data.filter(|_| is_current && result.is_ok()) {
             self.processes[process].buffers.insert(data, read);
         }
-        self.say(|| format!("{device} -> writer {process}: {action} {}", if result.is_ok() { "done" } else { "failed" }));
+        self.say(|| {
+            format!(
+                "{device} -> writer {process}: {action} {}",
+                if result.is_ok() { "done" } else { "failed" }
+            )
+        });
         self.processes[process].saw_conflict |= is_current && result == Err(LegError::Conflict);
         self.with(process, |mirror, now| mirror.handle_completion(now, ActionId(action), result));
     }
@@ -424,7 +482,10 @@ impl World {
         }
         self.devices[device].associations.remove(&process);
         self.say(|| format!("writer {process} loses {device}"));
-        self.with(process, |mirror, now| mirror.handle_link_down(now, holder(device)));
+        // The news may be only that there is a new one.
+        if self.dice.happens(800_000) {
+            self.with(process, |mirror, now| mirror.handle_link_down(now, holder(device)));
+        }
         self.soon(us(2500), Event::Connect { device, process });
     }
 
@@ -439,8 +500,10 @@ impl World {
 
 fn name(kind: &ActionKind) -> String {
     match kind {
-        ActionKind::WriteLabel { bytes, .. } => Label::decode(bytes)
-            .map_or_else(|why| why.to_string(), |label| format!("label {} {}", label.generation.name.counter, label.in_sync)),
+        ActionKind::WriteLabel { bytes, .. } => Label::decode(bytes).map_or_else(
+            |why| why.to_string(),
+            |label| format!("label {} {}", label.generation.name.counter, label.in_sync),
+        ),
         ActionKind::WriteMap { first, units } => format!("map {first}+{}", units.len()),
         other => format!("{other:?}"),
     }
