@@ -13,8 +13,9 @@ impl Mirror {
         if why != LossReason::Link {
             self.emit(holder, ActionKind::Close, None);
         }
-        let was_writable = self.holder(holder).takes_writes();
-        self.note_absence(holder, was_writable);
+        // A leg that was only loaded has no writes of this attachment, but those of earlier ones that are marked.
+        let had_marks = self.holder(holder).takes_writes() || self.holder(holder).takes_marks();
+        self.note_absence(holder, had_marks);
         let lost = self.holder_mut(holder);
         lost.state = HolderState::Away;
         lost.loss = Some(why);
@@ -26,8 +27,8 @@ impl Mirror {
         self.leave_set(holder, why);
     }
 
-    fn note_absence(&mut self, leg: HolderId, was_writable: bool) {
-        if !was_writable || self.rules.lack(Mutation::ForgetMarksAtLoss) {
+    fn note_absence(&mut self, leg: HolderId, had_marks: bool) {
+        if !had_marks || self.rules.lack(Mutation::ForgetMarksAtLoss) {
             return;
         }
         let marked: Vec<Region> = self.map.marks().map(|(region, _)| region).collect();

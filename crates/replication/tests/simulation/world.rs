@@ -73,6 +73,8 @@ pub struct Link {
     pub is_up: bool,
     pub is_cut: bool,
     pub association: u64,
+    /// The writer has not heard that it ended.
+    pub is_secret: bool,
 }
 
 /// A writer.
@@ -441,7 +443,7 @@ impl World {
         (result, read): Answer,
     ) {
         let link = self.processes[process].links[device];
-        if link.is_cut || self.processes[process].mirror.is_none() {
+        if link.is_cut || link.is_secret || self.processes[process].mirror.is_none() {
             return;
         }
         let is_current = link.is_up && link.association == association;
@@ -469,7 +471,7 @@ impl World {
         }
         let association = link.association + 1;
         self.devices[device].associations.insert(process, association);
-        self.processes[process].links[device] = Link { is_up: true, is_cut: false, association };
+        self.processes[process].links[device] = Link { is_up: true, association, ..Link::default() };
         self.say(|| format!("writer {process} has {device}"));
         self.with(process, |mirror, now| mirror.handle_link_up(now, holder(device)));
     }
@@ -483,7 +485,9 @@ impl World {
         self.devices[device].associations.remove(&process);
         self.say(|| format!("writer {process} loses {device}"));
         // The news may be only that there is a new one.
-        if self.dice.happens(800_000) {
+        let is_secret = self.dice.happens(200_000);
+        self.processes[process].links[device].is_secret = is_secret;
+        if !is_secret {
             self.with(process, |mirror, now| mirror.handle_link_down(now, holder(device)));
         }
         self.soon(us(2500), Event::Connect { device, process });
