@@ -328,18 +328,24 @@ impl World {
     fn note_epoch(&mut self, process: usize) {
         let known = &mut self.processes[process];
         let Some(mirror) = &known.mirror else { return };
-        if mirror.phase() == Phase::Serving && known.served != Some(mirror.incarnation()) {
-            known.served = Some(mirror.incarnation());
-            // Somebody may have taken over between its last step and its knowing of it. It does not know yet, and can do nothing.
-            let mut legs = mirror.status().in_sync.iter();
-            let key = known.key;
-            let is_writer =
-                legs.all(|leg| self.devices[leg.index()].holder.is_none_or(|holder| holder == key));
-            if is_writer {
-                self.model.begin_epoch(process);
-            }
-            self.say(|| format!("writer {process} serves{}", if is_writer { "" } else { ", it thinks" }));
+        if mirror.phase() != Phase::Serving || known.served == Some(mirror.incarnation()) {
+            return;
         }
+        // Somebody may have taken over between its last step and its knowing of it. It does not know yet, and can do nothing,
+        // unless it gets over the loss of those legs.
+        let (status, key) = (mirror.status(), known.key);
+        let is_ours = |device: &Device| device.holder.is_none_or(|holder| holder == key);
+        if !status.is_settled || !status.in_sync.iter().all(|leg| is_ours(&self.devices[leg.index()])) {
+            return;
+        }
+        known.served = Some(status.incarnation);
+        self.model.begin_epoch(process);
+        for (id, pending) in &self.processes[process].pending {
+            if pending.op.changes_data() {
+                self.model.write(process, pending.range, id.0);
+            }
+        }
+        self.say(|| format!("writer {process} serves"));
     }
 
     fn dispatch(&mut self, process: usize, action: Action) {
