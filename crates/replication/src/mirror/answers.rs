@@ -16,10 +16,10 @@ impl Mirror {
         if self.phase == Phase::Fenced || holder.index() >= self.holders.len() {
             return;
         }
+        self.count(holder, Event::LinkUp);
         if self.holder(holder).state != HolderState::Away {
             self.lose(holder, LossReason::Link);
         }
-        self.count(holder, Event::LinkUp);
         let was_claimed = self.holder(holder).was_claimed;
         self.holder_mut(holder).refusal = None;
         self.enter(holder, HolderState::Claiming);

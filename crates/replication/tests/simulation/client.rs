@@ -62,7 +62,9 @@ impl World {
         let read = (op == Op::Read).then(|| self.model.read(range));
         let flush = (op == Op::Flush).then(|| self.model.flush());
         if op.changes_data() {
-            self.model.write(process, range, id.0);
+            if !self.is_overtaken(process) {
+                self.model.write(range, id.0);
+            }
             let data = vec![id.0; range.blocks as usize];
             self.processes[process].buffers.insert(Data::Request(id), data);
         }

@@ -15,6 +15,22 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("flushed", &["syncing", "joining", "in sync"]),
     ("unreadable", &["in sync"]),
     ("pinged", &["known", "loading", "loaded", "syncing", "joining", "in sync", "witnessing"]),
+    // There is no news of the end of what the mirror ended itself.
+    (
+        "link down",
+        &[
+            "claiming",
+            "checking",
+            "known",
+            "refused",
+            "loading",
+            "loaded",
+            "syncing",
+            "joining",
+            "in sync",
+            "witnessing",
+        ],
+    ),
     // Whoever is away or refused is asked nothing.
     (
         "silent",

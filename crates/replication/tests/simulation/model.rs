@@ -86,13 +86,11 @@ impl Model {
         self.blocks.iter_mut().for_each(|block| block.is_fragile = true);
     }
 
-    /// A write is submitted. One of a writer that was taken over is not noted: nobody may ever see it.
-    pub fn write(&mut self, process: usize, range: BlockRange, value: Value) {
-        if self.process == Some(process) {
-            for block in &mut self.blocks[span(range)] {
-                block.open.insert(value);
-                block.volatile.insert(value);
-            }
+    /// A write is submitted.
+    pub fn write(&mut self, range: BlockRange, value: Value) {
+        for block in &mut self.blocks[span(range)] {
+            block.open.insert(value);
+            block.volatile.insert(value);
         }
     }
 

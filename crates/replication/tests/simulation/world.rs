@@ -87,6 +87,8 @@ pub struct Process {
     pub saw_conflict: bool,
     /// Which request made these blocks zero; a range is made zero once.
     pub zeroes: BTreeMap<(u64, u64), Value>,
+    /// In which incarnation it began to serve, and whose epoch that was.
+    serving_since: Option<(u64, u64)>,
     served: Option<u64>,
 }
 
@@ -225,6 +227,7 @@ impl World {
             pending: BTreeMap::new(),
             saw_conflict: false,
             zeroes: BTreeMap::new(),
+            serving_since: None,
             served: None,
         });
         for device in 0..self.devices.len() {
@@ -328,6 +331,11 @@ impl World {
     fn note_epoch(&mut self, process: usize) {
         let known = &mut self.processes[process];
         let Some(mirror) = &known.mirror else { return };
+        let incarnation = mirror.incarnation();
+        if mirror.phase() == Phase::Serving && known.serving_since.is_none_or(|(when, _)| when != incarnation)
+        {
+            known.serving_since = Some((incarnation, self.model.epoch));
+        }
         if mirror.phase() != Phase::Serving || known.served == Some(mirror.incarnation()) {
             return;
         }
@@ -342,10 +350,16 @@ impl World {
         self.model.begin_epoch(process);
         for (id, pending) in &self.processes[process].pending {
             if pending.op.changes_data() {
-                self.model.write(process, pending.range, id.0);
+                self.model.write(pending.range, id.0);
             }
         }
         self.say(|| format!("writer {process} serves"));
+    }
+
+    /// Whether another writer began to serve after this one did: nobody may ever see what it writes from then on.
+    pub fn is_overtaken(&self, process: usize) -> bool {
+        let since = self.processes[process].serving_since.map_or(0, |(_, epoch)| epoch);
+        self.model.process != Some(process) && self.model.epoch > since
     }
 
     fn dispatch(&mut self, process: usize, action: Action) {
