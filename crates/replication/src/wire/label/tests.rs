@@ -90,8 +90,8 @@ fn what_cannot_be_used_is_refused_in_words() {
 #[test]
 fn of_two_copies_the_newer_good_one_counts_and_the_other_is_written_next() {
     let newer = changed(64, &[0x03]);
-    let newest = |first: &Box<[u8; LABEL_BYTES]>, second: &Box<[u8; LABEL_BYTES]>| {
-        Label::newest(&[first.clone(), second.clone()]).map(|(label, next)| (label.sequence, next))
+    let newest = |first: &[u8; LABEL_BYTES], second: &[u8; LABEL_BYTES]| {
+        Label::newest(&[Box::new(*first), Box::new(*second)]).map(|(label, next)| (label.sequence, next))
     };
     let nothing = Box::new([0; LABEL_BYTES]);
     let mut torn = newer.clone();
