@@ -22,8 +22,11 @@ impl World {
     pub fn client_turn(&mut self, process: usize) {
         let known = &self.processes[process];
         let Some(mirror) = &known.mirror else { return };
-        if mirror.phase() == Phase::Serving && known.pending.len() < DEPTH && self.has_client {
+        if mirror.phase() == Phase::Serving && known.pending.len() < 2 * DEPTH && self.has_client {
+            // Writes that wait must not keep users from reading.
+            let is_full = known.pending.len() >= DEPTH;
             let (op, range) = self.any_request();
+            let op = if is_full && range.blocks > 0 { Op::Read } else { op };
             let zeroes = &mut self.processes[process].zeroes;
             let place = (range.start.0, range.blocks);
             match op {
@@ -89,7 +92,8 @@ impl World {
             Op::Read => {
                 let data = known.buffers.get(&Data::Request(id)).cloned().unwrap_or_default();
                 let floor = pending.read.expect("a read has a floor");
-                self.model.has_read(process, pending.range, &floor, &data);
+                let is_overtaken = self.is_overtaken(process);
+                self.model.has_read(process, is_overtaken, pending.range, &floor, &data);
             }
             _ => self.model.flushed(&pending.flush.expect("a flush has a floor")),
         }

@@ -27,7 +27,7 @@ impl World {
         let device = self.any_device();
         let alive = self.alive();
         let process = if alive.is_empty() { None } else { Some(self.dice.choose(&alive)) };
-        match self.dice.below(27) {
+        match self.dice.below(28) {
             0..=3 => self.each_link(device),
             4..=6 => self.cut_link(device, process),
             7..=9 => self.cut_power(device),
@@ -39,7 +39,7 @@ impl World {
             19 => self.cut_everything(),
             20..=21 => self.armed.crash = process,
             22 => self.armed.cut = true,
-            23 => self.split(device, process),
+            23 | 26 => self.split(device, process),
             24 => self.betray(device),
             25 => self.hide(device),
             _ => alive.into_iter().for_each(|process| self.cut_link(device, Some(process))),
@@ -92,11 +92,13 @@ impl World {
         if self.alive().len() > 1 {
             return;
         }
-        for other in (0..self.devices.len()).filter(|other| *other != device) {
-            self.cut_link(other, process);
-        }
+        let Some(first) = process else { return };
         let second = self.start_process();
-        self.cut_link(device, Some(second));
+        for other in 0..self.devices.len() {
+            let from = if other == device { second } else { first };
+            self.processes[from].links[other].is_cut = true;
+            self.at(us(35_000), Event::Reach { device: other, process: from });
+        }
     }
 
     /// A leg is lost while another holder is slow; the writer dies together with the only one that may know of it.

@@ -133,7 +133,14 @@ impl Model {
     }
 
     /// A read was answered.
-    pub fn has_read(&mut self, process: usize, range: BlockRange, floor: &ReadFloor, values: &[Value]) {
+    pub fn has_read(
+        &mut self,
+        process: usize,
+        is_overtaken: bool,
+        range: BlockRange,
+        floor: &ReadFloor,
+        values: &[Value],
+    ) {
         assert_eq!(values.len() as u64, range.blocks, "a read without data");
         let is_of_this_epoch = floor.epoch == self.epoch && self.process == Some(process);
         for (index, value) in values.iter().enumerate() {
@@ -153,7 +160,7 @@ impl Model {
                 if is_base {
                     block.base = BTreeSet::from([*value]);
                 }
-            } else if floor.epoch == self.epoch {
+            } else if is_overtaken && floor.epoch == self.epoch {
                 assert!(
                     *value >= floor.acknowledged[index] || block.base.contains(value),
                     "writer {process}, which was taken over, read {value} from block {at}: {block:?}"

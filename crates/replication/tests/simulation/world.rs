@@ -145,7 +145,7 @@ pub fn options(dice: &mut Dice) -> Options {
     Options {
         leg_timeout: Duration::from_millis(6),
         quorum_timeout: dice.happens(300_000).then_some(Duration::from_millis(15)),
-        lease: Duration::from_millis(4),
+        lease: Duration::from_millis(dice.choose(&[4, 14])),
         intent_regions_max: dice.choose(&[2, 4, 12]),
         intent_ahead: dice.choose(&[0, 2]),
         intent_idle: Duration::from_micros(dice.choose(&[500, 3000, 50_000])),
