@@ -55,8 +55,6 @@ pub enum Mutation {
     ForgetMarksAtLoss,
     /// Writes while a leg is absent are not noted.
     ForgetAbsence,
-    /// What a returning leg's own map marks is ignored.
-    IgnoreOwnMarks,
     /// A leg that returns is in sync, as if what it missed had been replayed.
     ReturnInSync,
     /// A leg is admitted before its copies are flushed.
@@ -84,7 +82,7 @@ pub enum Mutation {
 #[cfg(feature = "mutations")]
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 34] = [
         Self::AcknowledgeBeforeGeneration,
         Self::AcknowledgeOnFirstLeg,
         Self::LateCompletionCounts,
@@ -108,7 +106,6 @@ impl Mutation {
         Self::ReadWithoutRepair,
         Self::ForgetMarksAtLoss,
         Self::ForgetAbsence,
-        Self::IgnoreOwnMarks,
         Self::ReturnInSync,
         Self::JoinWithoutFlush,
         Self::JoinWithoutMap,

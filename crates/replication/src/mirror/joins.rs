@@ -7,12 +7,10 @@ use crate::intent::LoadedMap;
 use crate::mutation::Mutation;
 
 impl Mirror {
-    /// A leg's map is known: it takes writes from now on, and what it lacks is copied. What its own map marks was perhaps
-    /// written to it alone, by a writer that died.
+    /// A leg's map is known: it takes writes from now on, and what it lacks is copied. What its own map marks is
+    /// among that already, as long as every rule was kept; it costs little to be sure.
     pub(super) fn begin_sync(&mut self, leg: HolderId, own: &LoadedMap) {
-        if !self.rules.lack(Mutation::IgnoreOwnMarks) {
-            self.map.add_lacks(leg, own.intents());
-        }
+        self.map.add_lacks(leg, own.intents());
         let marked: Vec<_> = self.map.marks().map(|(region, _)| region).collect();
         if !self.rules.lack(Mutation::ForgetMarksAtLoss) && !self.rules.lack(Mutation::ForgetAbsence) {
             self.map.add_lacks(leg, marked);
