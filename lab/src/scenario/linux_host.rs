@@ -136,7 +136,7 @@ impl Remote {
         let Self { nqn, .. } = self;
         let run = guest.start(&format!("verified $(remote_disk {nqn} {nsid}) 4k 2m --rate=512k"))?;
         guest.run(&format!(
-            "sleep 2; nvme reset /dev/$(controllers_of {nqn}); becomes {nqn} live; pidof fio >/dev/null"
+            "sleep 2; becomes {nqn} live; nvme reset /dev/$(controllers_of {nqn}); becomes {nqn} live; pidof fio >/dev/null"
         ))?;
         succeeded(guest, run).map(drop)
     }
