@@ -44,7 +44,12 @@ impl Mirror {
         if let Err(why) = attach::check_identity(&self.description, holder, &label) {
             return self.refuse(holder, why);
         }
-        let lineage = self.current.as_ref().map(|current| current.lineage(&label.generation));
+        let planned = match &self.stage {
+            Stage::Loading { newest, .. } | Stage::Unifying { newest } => Some(newest),
+            _ => self.current.as_ref(),
+        };
+        let lineage = planned.map(|planned| planned.lineage(&label.generation));
+        let is_planning = self.phase == Phase::Attaching && self.current.is_none();
         let name = label.generation.name;
         let known = self.holder_mut(holder);
         known.next_copy = next_copy;
@@ -52,6 +57,10 @@ impl Mirror {
         known.label_to_be = None;
         known.label = Some(label);
         match lineage {
+            // What was planned did not know of this label: another writer's generation may count, and this one's does not yet.
+            Some(Lineage::Older) if is_planning => self.restart(),
+            Some(Lineage::Diverged) if self.phase == Phase::Attaching => self.restart(),
+            Some(Lineage::Diverged) if self.is_changing => self.fence(),
             // Somebody has been here since: whoever that was has taken over.
             Some(Lineage::Older) => self.fence(),
             Some(Lineage::Diverged) if self.description.policy == Policy::AllMembers => {
