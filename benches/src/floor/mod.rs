@@ -5,6 +5,7 @@
 //! pinned to two processors where there are two, both spinning.
 
 mod ping_pong;
+mod tcp_ping_pong;
 mod tcp_stream;
 mod udp_stream;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 use core_affinity::CoreId;
 
 pub use ping_pong::{PingPong, REPLY_BYTES, REQUEST_BYTES, ping_pong};
+pub use tcp_ping_pong::tcp_ping_pong;
 pub use tcp_stream::{TCP_WRITE_BYTES, tcp_stream};
 pub use udp_stream::{DATAGRAM_BYTES, DATAGRAMS_PER_BATCH, Stream, WINDOW_BATCHES, udp_stream};
 
@@ -123,6 +125,8 @@ mod tests {
     #[test]
     fn every_floor_measures_something() {
         let ping_pong = ping_pong(&SHORT).unwrap();
+        assert!(ping_pong.p50_us > 0.0 && ping_pong.p50_us <= ping_pong.p99_us);
+        let ping_pong = tcp_ping_pong(&SHORT).unwrap();
         assert!(ping_pong.p50_us > 0.0 && ping_pong.p50_us <= ping_pong.p99_us);
         assert!(udp_stream(&SHORT).unwrap().gigabytes_a_second > 0.0);
         assert!(tcp_stream(&SHORT).unwrap() > 0.0);

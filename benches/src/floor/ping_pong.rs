@@ -16,7 +16,7 @@ pub const REPLY_BYTES: usize = 4156;
 /// Round trips before those that count.
 const WARM_UP: usize = 1000;
 /// Looks for a reply before it counts as lost: about a minute.
-const LOOKS_MAX: u32 = 1 << 28;
+pub(super) const LOOKS_MAX: u32 = 1 << 28;
 /// Most round trips of one run.
 const ROUNDS_MAX: usize = 1 << 20;
 
@@ -58,7 +58,7 @@ fn socket(options: &FloorOptions) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn is_there<T>(received: io::Result<T>) -> io::Result<bool> {
+pub(super) fn is_there<T>(received: io::Result<T>) -> io::Result<bool> {
     match received {
         Ok(_) => Ok(true),
         Err(why) if why.kind() == ErrorKind::WouldBlock => Ok(false),
@@ -79,7 +79,7 @@ fn answer(server: &UdpSocket, stop: &AtomicBool) -> io::Result<()> {
 }
 
 /// Times rounds until the run's time is over.
-fn ask(
+pub(super) fn ask(
     options: &FloorOptions,
     mut round: impl FnMut(&[u8], &mut [u8]) -> io::Result<()>,
 ) -> io::Result<PingPong> {
