@@ -54,9 +54,7 @@ pub enum NamespaceError {
 /// Abilities of a device that was opened for `access`.
 pub(crate) fn permitted(abilities: Abilities, access: Access) -> Abilities {
     match access {
-        Access::Read => {
-            abilities.difference(Abilities::WRITE | Abilities::WRITE_ZEROES | Abilities::DISCARD)
-        }
+        Access::Read => abilities.difference(Abilities::WRITE | Abilities::WRITE_ZEROES | Abilities::DISCARD),
         Access::ReadWrite => abilities,
     }
 }
