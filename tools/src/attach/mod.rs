@@ -1,7 +1,7 @@
 //! `remora attach`: a device for other programs, through NBD; `remora attachments` and `remora detach`: what is attached.
 //!
-//! [`run`]: the attaching process. [`registry`]: where attachments are found. [`control`]: what is said to them.
-//! [`notify`]: what the service manager is told.
+//! `run`: the attaching process. `registry`: where attachments are found. `control`: what is said to them.
+//! `notify`: what the service manager is told.
 
 mod control;
 mod error;

@@ -1,7 +1,7 @@
 //! `remora doctor`: what this machine lacks for each use of Remora, what that means and how to mend it.
 //!
-//! - [`machine`]: where its files are, read within bounds; tests have machines of their own.
-//! - [`finding`]: what is said of one thing.
+//! - `machine`: where its files are, read within bounds; tests have machines of their own.
+//! - `finding`: what is said of one thing.
 //! - `memory`, `drives`, `adapters`, `network`, `system`: the examinations, each a function from the machine to findings.
 //! - `report`: text and JSON.
 //!

@@ -1,8 +1,8 @@
 //! A server for one export: sockets, clients, one thread, and the device below.
 //!
 //! One thread for an export, whatever the number of clients: nothing is locked, changes of parts of blocks are serialized
-//! by a table, and a flush covers what any client was told. [`client`]: one connection. [`engine`]: the commands under way.
-//! [`reactor`]: the loop over both, and how it ends.
+//! by a table, and a flush covers what any client was told. `client`: one connection. `engine`: the commands under way.
+//! `reactor`: the loop over both, and how it ends.
 
 mod client;
 mod clients;
