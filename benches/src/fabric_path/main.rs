@@ -5,7 +5,6 @@
 //! at its beginning. What is printed are medians over the rounds.
 #![allow(clippy::print_stdout, reason = "a command that reports")]
 
-mod counting;
 mod load;
 mod rig;
 
@@ -18,7 +17,7 @@ use clap::Parser;
 use remora_benches::floor::{Figure, FloorOptions, pin, ping_pong, tcp_ping_pong, tcp_stream, udp_stream};
 use thiserror::Error;
 
-use load::{Direction, LOADS, Load, Measured};
+use load::{LOADS, Load, Measured};
 use rig::Rig;
 
 /// What the target exports, by turns.
@@ -39,15 +38,6 @@ struct Options {
     /// Milliseconds of one measurement.
     #[arg(long, default_value_t = 500)]
     run_ms: u64,
-    /// Count instructions of 4 KiB I/O at depth 32 as well (valgrind).
-    #[arg(long)]
-    callgrind: bool,
-    /// So many I/Os of 4 KiB on `null:` and no report: what callgrind runs.
-    #[arg(long, hide = true)]
-    bare: Option<u64>,
-    /// With `--bare`: writes instead of reads.
-    #[arg(long, hide = true)]
-    write: bool,
 }
 
 /// Why there is no figure.
@@ -74,33 +64,16 @@ pub enum FabricError {
     /// A floor could not be measured.
     #[error("a floor: {0}")]
     Floor(#[from] io::Error),
-    /// No instructions were counted.
-    #[error("no instruction count: {0}")]
-    Count(String),
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    let done = match options.bare {
-        Some(count) => bare(&options, count),
-        None => report(&options),
-    };
-    match done {
+    match report(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("fabric-path: {why}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn bare(options: &Options, count: u64) -> Result<(), FabricError> {
-    let mut rig = Rig::start(options.target, options.host, DEVICES[0], rig::Spin::No)?;
-    rig.count(Load { direction: direction(options.write), bytes: 4096, depth: 32 }, count)
-}
-
-const fn direction(is_write: bool) -> Direction {
-    if is_write { Direction::Write } else { Direction::Read }
 }
 
 fn report(options: &Options) -> Result<(), FabricError> {
@@ -112,7 +85,7 @@ fn report(options: &Options) -> Result<(), FabricError> {
     floors(options, run_time)?;
     for device in DEVICES {
         println!("\n{device:<24}{:>12}{:>12}{:>12}{:>12}", "kIOPS", "MiB/s", "p50 us", "p99 us");
-        let mut rig = Rig::start(options.target, options.host, device, rig::Spin::Yes)?;
+        let mut rig = Rig::start(options.target, options.host, device)?;
         pin(0);
         for load in LOADS {
             let runs: Result<Vec<Measured>, FabricError> =
@@ -120,12 +93,6 @@ fn report(options: &Options) -> Result<(), FabricError> {
             print_row(load, &runs?);
         }
         rig.end();
-    }
-    if options.callgrind {
-        for is_write in [false, true] {
-            println!("\n4 KiB {}, depth 32, instructions for one I/O:", direction(is_write).name());
-            print!("{}", counting::count(is_write)?);
-        }
     }
     Ok(())
 }

@@ -43,15 +43,6 @@ const SEED: u64 = 73;
 /// How long the target's I/O may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether the target spins on a processor of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spin {
-    /// On the second one.
-    Yes,
-    /// It sleeps when it has nothing to do.
-    No,
-}
-
 /// See the module's words.
 pub struct Rig {
     device: Arc<dyn BlockDevice>,
@@ -76,8 +67,8 @@ struct Run<'a> {
 
 impl Rig {
     /// Starts a target that exports a device, and attaches to it.
-    pub fn start(target: IpAddr, host: IpAddr, uri: &str, spin: Spin) -> Result<Self, FabricError> {
-        let engine = start(target, uri, spin)?;
+    pub fn start(target: IpAddr, host: IpAddr, uri: &str) -> Result<Self, FabricError> {
+        let engine = start(target, uri)?;
         let mut openers = Openers::default();
         openers.register(Scheme::Rdma, Box::new(open_rdma));
         let remote =
@@ -105,38 +96,29 @@ impl Rig {
         let mut run = Run::new(self, load)?;
         let begin = clock.now();
         let end = begin.after(run_time);
-        run.go(|_| clock.now() < end)?;
+        run.go(|| clock.now() < end)?;
         Ok(Measured::of(load, run.each_ns, Duration::from_nanos(clock.now().ns_since(begin))))
-    }
-
-    /// Runs so many I/Os of a load.
-    pub fn count(&mut self, load: Load, count: u64) -> Result<(), FabricError> {
-        Run::new(self, load)?.go(|done| (done as u64) < count)
     }
 
     fn fill(&mut self) -> Result<(), FabricError> {
         let mut run = Run::new(self, FILL)?;
         let places = run.places();
         let mut next = 0;
-        run.go_to(|_| {
+        run.go_to(|| {
             next += 1;
             (next <= places).then(|| next - 1)
         })
     }
 }
 
-fn start(target: IpAddr, uri: &str, spin: Spin) -> Result<Engine, FabricError> {
+fn start(target: IpAddr, uri: &str) -> Result<Engine, FabricError> {
     let failed = |why: &dyn std::fmt::Display| FabricError::Target(why.to_string());
-    let (reactor, poll) = match spin {
-        Spin::Yes => (Some(1), Poll::Always),
-        Spin::No => (None, Poll::Adaptive),
-    };
     let engine = Engine::start(EngineOptions {
-        reactors: vec![reactor],
+        reactors: vec![Some(1)],
         provider: ProviderChoice::Soft,
         listeners: vec![(target, PORT).into()],
         limits: Limits { io_queue_entries: ENTRIES, ..Limits::default() },
-        poll,
+        poll: Poll::Always,
         ..EngineOptions::default()
     });
     let engine = engine.map_err(|why| failed(&why))?;
@@ -184,23 +166,23 @@ impl<'a> Run<'a> {
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
-    /// I/Os at random places while `goes_on`, which is told how many are done.
-    fn go(&mut self, mut goes_on: impl FnMut(usize) -> bool) -> Result<(), FabricError> {
+    /// I/Os at random places while `goes_on`.
+    fn go(&mut self, mut goes_on: impl FnMut() -> bool) -> Result<(), FabricError> {
         let places = self.places();
         let mut rng = self.rig.rng.clone();
-        let result = self.go_to(|done| goes_on(done).then(|| rng.below(places)));
+        let result = self.go_to(|| goes_on().then(|| rng.below(places)));
         self.rig.rng = rng;
         result
     }
 
     /// I/Os at the places that `next` gives, until it gives none.
-    fn go_to(&mut self, mut next: impl FnMut(usize) -> Option<u64>) -> Result<(), FabricError> {
+    fn go_to(&mut self, mut next: impl FnMut() -> Option<u64>) -> Result<(), FabricError> {
         let mut fresh = VecDeque::with_capacity(self.idle.len());
         let mut has_ended = false;
         loop {
             let now = self.rig.clock.now();
             while !has_ended && let Some(request) = self.idle.pop_front() {
-                match next(self.each_ns.len() + fresh.len()) {
+                match next() {
                     Some(place) => fresh.push_back(self.aim(request, place, now)?),
                     None => {
                         has_ended = true;
